@@ -1,0 +1,24 @@
+__version__ = "0.1.0"
+
+import lazy_loader as _lazy
+
+__getattr__, __dir__, __all__ = _lazy.attach(
+    __name__,
+    submodules=[
+        "alarms",
+        "aws",
+        "cli",
+        "dashboards",
+        "deploy",
+        "frames",
+        "journeys",
+        "models",
+        "plots",
+        "redact",
+        "report",
+        "sandbox",
+        "simulate",
+        "sources",
+        "times",
+    ],
+)
