@@ -46,10 +46,20 @@ def close_nb(nb: Path):
 def execute(nb: Path):
     """Run a notebook in place, as nbdev tests it, and keep its outputs. Figures are kept as JSON, not as 5 MB of page."""
     env = os.environ | {"PLOTLY_RENDERER": "plotly_mimetype", "PYTHONPATH": str(ROOT), "IN_TEST": "1"}
-    code = "import sys, os; from execnb.shell import CaptureShell; os.chdir(os.path.dirname(sys.argv[1])); " \
-        "s = CaptureShell(sys.argv[1]); s.execute(sys.argv[1], sys.argv[1], exc_stop=True, verbose=False); " \
-        "print(s.prettytb(fname=sys.argv[1]), file=sys.stderr) if s.exc else None; sys.exit(bool(s.exc))"
-    subprocess.run([sys.executable, "-c", code, str(nb)], check=True, cwd=ROOT, env=env)
+    done = subprocess.run([sys.executable, "-c", RUN, str(nb)], cwd=nb.parent, env=env)
+    if done.returncode:
+        sys.exit(f"{nb.relative_to(ROOT)}: failed as shown above; nothing was exported")
+
+
+RUN = """
+import sys
+from execnb.shell import CaptureShell
+shell = CaptureShell(sys.argv[1])
+try:
+    shell.execute(sys.argv[1], sys.argv[1], exc_stop=True)
+except BaseException:
+    sys.exit(shell.prettytb(fname=sys.argv[1]))
+"""
 
 
 def readme(to: Path):

@@ -1,0 +1,329 @@
+import importlib.util
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pytest
+from scipy.stats import genpareto
+
+from lift_insights.frames import FINDINGS, InputError
+from lift_insights.models import anomaly
+from lift_insights.models.anomaly import Settings, detect, false_rate, group, score
+
+START = datetime(2026, 3, 2, tzinfo=UTC)
+WARM = Settings().warmup
+SCHEMA = {"series": pl.String, "timestamp": pl.Datetime("us", "UTC"), "value": pl.Float64}
+
+
+def points(values, period_s=300, name="a"):
+    stamps = int(START.timestamp() * 1e6) + np.arange(len(values)) * int(period_s * 1e6)
+    times = pl.Series(stamps).cast(pl.Datetime("us")).dt.replace_time_zone("UTC")
+    return pl.DataFrame(
+        {"series": [name] * len(values), "timestamp": times, "value": np.asarray(values, float)}, SCHEMA
+    )
+
+
+def rhythm(days, seed=0, noise=3.0, a_day=288):
+    i = np.arange(days * a_day)
+    return 100 + 40 * np.sin(2 * np.pi * i / a_day) + np.random.default_rng(seed).normal(0, noise, len(i))
+
+
+def at(row):
+    return START + timedelta(seconds=300 * row)
+
+
+KINDS = {
+    "rhythm": lambda n: rhythm(n // 288 + 1)[:n],
+    "sparse": lambda n: np.random.default_rng(1).poisson(0.03, n),
+    "heavy": lambda n: 50 + 20 * np.random.default_rng(2).pareto(2.5, n),
+    "counter": lambda n: np.cumsum(np.random.default_rng(3).poisson(4, n)),
+    "flat": lambda n: np.full(n, 45.0),
+    "share": lambda n: np.random.default_rng(4).binomial(200, 0.01, n) / 200,
+    "negative": lambda n: np.random.default_rng(5).normal(0, 1, n),
+    "late negative": lambda n: np.concatenate([np.ones(WARM), np.random.default_rng(6).normal(0, 9, n)])[:n],
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_scores_do_not_know_the_future(kind):
+    n = 2600
+    frame = points(KINDS[kind](n))
+    frame = frame.filter(pl.int_range(n).is_between(700, 720) == False)  # noqa: E712
+    full = score(frame)
+    for cut in (1, 63, 64, 100, WARM, WARM + 1, 290, 440, 441, 1000, 2200, 2201, 2500):
+        assert score(frame[:cut]).equals(full[:cut]), cut
+
+
+def test_what_comes_later_changes_nothing_even_where_it_is_wild():
+    y = rhythm(10)
+    wild = y.copy()
+    wild[2000:] = np.random.default_rng(0).pareto(0.5, len(y) - 2000) * 1e6
+    assert score(points(y))[:2000].equals(score(points(wild))[:2000])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_scores_are_between_0_and_1_and_the_warm_up_is_silent(kind):
+    frame = points(KINDS[kind](1500))
+    got = score(frame)
+    assert got.columns == ["series", "timestamp", "value", "expected", "lo", "hi", "score"]
+    assert got.select("series", "timestamp", "value").equals(frame)
+    assert got["score"].is_between(0, 1).all()
+    assert (got["score"][:WARM] == 0).all()
+    assert got["expected"][:WARM].is_null().all()
+    after = got[WARM:]
+    assert after["expected"].is_not_null().all()
+    assert ((after["lo"] <= after["expected"]) & (after["expected"] <= after["hi"])).all()
+
+
+def test_the_band_holds_nearly_all_of_a_usual_series():
+    got = score(points(rhythm(14)))[600:]
+    assert ((got["value"] >= got["lo"]) & (got["value"] <= got["hi"])).mean() > 0.99
+    assert (got["expected"] - got["value"]).abs().mean() < 5
+
+
+def test_the_tail_is_near_the_true_one():
+    rng = np.random.default_rng(1)
+    for shape in (0.0, 0.2, 0.4):
+        known = np.sort(genpareto.rvs(shape, size=(1, 4000), random_state=rng), axis=1)
+        far = genpareto.isf(1e-4, shape)
+        above, below = anomaly._rarity(
+            np.array([[far, 0.01]]), np.full((1, 2), 1e-9), anomaly._tails(known, Settings())
+        )
+        assert 3.2 < above[0, 0] < 4.8
+        assert above[0, 1] == 0
+        assert below[0, 0] == 0
+
+
+def test_the_profile_is_the_slow_one():
+    rng = np.random.default_rng(2)
+    slot = np.flatnonzero(rng.random(100) > 0.2)
+    slot -= slot[0]
+    x = rng.normal(size=len(slot))
+    state, seen = {}, {}
+    for s, v, got in zip(slot, x, anomaly._profile(x, slot, 7, 0.3), strict=True):
+        k = s % 7
+        assert np.isnan(got) if k not in state else got == pytest.approx(state[k])
+        seen[k] = seen.get(k, 0) + 1
+        state[k] = v if k not in state else state[k] + max(1 / seen[k], 0.3) * (v - state[k])
+
+
+def test_news_is_the_slow_one():
+    rng = np.random.default_rng(3)
+    u = rng.exponential(1, 300) * (rng.random(300) < 0.3)
+    s, memory = Settings(), 0.0
+    for value, got in zip(u, anomaly._news(u, 24, s), strict=True):
+        memory = max(memory - s.decay / 24, 0)
+        assert got == (value if value >= memory + s.margin else 0)
+        memory = max(memory, value)
+
+
+def test_a_spike_a_dip_and_a_level_shift_are_one_finding_each():
+    y = rhythm(14)
+    y[2000:2003] += 150
+    y[2500:2503] -= 80
+    y[3200:] += 60
+    got = detect(points(y))
+    assert dict(got.schema) == FINDINGS.columns
+    for row, kind in ((2000, "spike"), (2500, "dip"), (3200, "level_shift")):
+        hits = got.filter((pl.col("start") <= at(row + 2)) & (pl.col("end") > at(row)))
+        assert hits["kind"].to_list() == [kind], row
+        assert abs((hits["start"][0] - at(row)).total_seconds()) <= 600
+        assert hits["severity"][0] == "high"
+    assert len(got) <= 5
+    spike = got.filter(pl.col("kind") == "spike").row(0, named=True)
+    assert spike["observed"] > 150 > spike["expected"] > 50
+
+
+def test_a_shift_becomes_normal_after_a_while():
+    y = rhythm(14)
+    y[2000:] += 60
+    got = detect(points(y))
+    assert got.filter(pl.col("start") > at(2000 + 2 * 288)).is_empty()
+    assert got["end"].max() < at(2000 + 2 * 288)
+
+
+def test_a_burst_that_comes_each_night_is_usual():
+    y = rhythm(14, noise=2)
+    for day in range(14):
+        y[day * 288 + 24 : day * 288 + 30] += 100
+    late = detect(points(y)).filter(pl.col("start") > at(5 * 288))
+    assert len(late) <= 1
+    y[10 * 288 + 150 : 10 * 288 + 156] += 100  # the same burst at noon is not
+    assert len(detect(points(y)).filter(pl.col("start").is_between(at(10 * 288 + 148), at(10 * 288 + 156)))) == 1
+
+
+def test_a_missing_peak_is_seen_although_each_value_is_usual():
+    y = rhythm(10, noise=2)
+    y[7 * 288 + 20 : 7 * 288 + 120] = 100 + np.random.default_rng(1).normal(0, 2, 100)
+    hits = detect(points(y)).filter((pl.col("start") > at(7 * 288 + 20)) & (pl.col("start") < at(7 * 288 + 120)))
+    assert len(hits) >= 1
+
+
+def test_fluctuation_is_seen():
+    rng = np.random.default_rng(4)
+    y = 100 + rng.normal(0, 2, 3000)
+    y[2400:2700] = 100 + np.where(np.arange(300) % 2, 5.5, -5.5)
+    assert "variance" in detect(points(y), sensitivity=0.7)["kind"].to_list()
+
+
+@pytest.mark.parametrize("period_s", [60, 300])
+def test_error_counts_one_error_is_nothing_a_burst_is(period_s):
+    y = np.zeros(4000)
+    y[[900, 1500, 2600]] = 1
+    assert detect(points(y, period_s)).is_empty()
+    y[3000:3004] = [20, 40, 35, 10]
+    got = detect(points(y, period_s))
+    assert got["kind"].to_list() == ["spike"]
+    assert got["observed"][0] == 40
+
+
+def test_a_flat_series_that_moves_is_news_and_a_counter_is_not():
+    flat = np.full(2000, 512.0)
+    assert detect(points(flat)).is_empty()
+    flat[1500:1503] = 900
+    assert detect(points(flat))["kind"].to_list() == ["spike"]
+    counter = np.cumsum(np.random.default_rng(5).poisson(20, 4032))
+    assert len(detect(points(counter))) <= 2
+
+
+def test_silence_in_the_middle_and_at_the_end():
+    steady, other = points(rhythm(7)), points(rhythm(7, 1), name="b")
+    holes = steady.filter(~pl.int_range(pl.len()).is_between(1000, 1030))
+    got = detect(pl.concat([holes, other])).filter(pl.col("kind") == "silence")
+    assert got.select("start", "end").rows() == [(at(1000), at(1031))]
+    got = detect(pl.concat([steady[:1500], other])).filter(pl.col("kind") == "silence")
+    assert got["start"].to_list() == [at(1500)]
+    assert got["end"].to_list() == [at(7 * 288)]
+    seldom = steady.filter(pl.lit(np.random.default_rng(6).random(len(steady)) < 0.5))
+    assert detect(seldom).filter(pl.col("kind") == "silence").is_empty()
+
+
+def clean(n, period_s, seed, copies):
+    rng = np.random.default_rng(seed)
+    a_day = 86400 // period_s
+    day = 1 + 0.5 * np.sin(2 * np.pi * np.arange(n) / a_day)
+    make = {
+        "gauss": lambda: 100 + 5 * rng.normal(size=n),
+        "traffic": lambda: rng.poisson(80 * day),
+        "sparse": lambda: rng.poisson(0.03, n),
+        "lognormal": lambda: np.exp(4 + 0.5 * rng.normal(size=n)),
+        "p99": lambda: (40 + 20 * day) * np.exp(0.2 * rng.normal(size=n)) * (1 + 0.2 * rng.pareto(3, n)),
+        "rate": lambda: rng.binomial(100, 0.01, n) / 100,
+        "flat": lambda: np.full(n, 512.0),
+        "cpu": lambda: np.clip(30 * day + 3 * rng.normal(size=n), 0, 100),
+    }
+    return pl.concat(
+        [points(f(), period_s, f"{k}{j}") for k, f in make.items() for j in range(copies)]
+    ), n * period_s / 604800 * len(make) * copies
+
+
+@pytest.mark.parametrize(("period_s", "n", "copies"), [(300, 4032, 4), (60, 10080, 2)])
+def test_sensitivity_keeps_its_promise_on_clean_data(period_s, n, copies):
+    frame, weeks = clean(n, period_s, 7, copies)
+    rates = {s: len(detect(frame, sensitivity=s)) / weeks for s in (0.3, 0.5, 0.7)}
+    assert rates[0.3] <= rates[0.5] <= rates[0.7]
+    assert rates[0.5] <= false_rate(0.5) * 4 / 3
+    assert rates[0.7] <= false_rate(0.7) * 4 / 3
+
+
+def test_rows_come_back_in_their_order_with_their_columns():
+    two = pl.concat([points(rhythm(3)), points(rhythm(3, 1), name="b")])
+    mixed = two.with_columns(unit=pl.lit("ms")).sample(fraction=1, shuffle=True, seed=1)
+    got = score(mixed)
+    assert got.select(mixed.columns).equals(mixed)
+    assert got.sort("series", "timestamp").drop("unit").equals(score(two).sort("series", "timestamp"))
+    assert score(got).equals(got)
+
+
+def test_values_that_are_none_change_nothing_for_the_others():
+    frame = points(rhythm(4))
+    odd = [float("nan"), float("inf"), None]
+    extra = frame[500:503].with_columns(
+        value=pl.Series(odd, dtype=pl.Float64), timestamp=pl.col("timestamp") + timedelta(seconds=1)
+    )
+    got = score(pl.concat([frame, extra]))
+    assert got[: len(frame)].equals(score(frame))
+    assert got[len(frame) :]["score"].to_list() == [0, 0, 0]
+    assert got[len(frame) :]["expected"].is_null().all()
+
+
+def test_odd_frames_have_documented_answers():
+    assert score(points([])).is_empty()
+    assert dict(detect(points([])).schema) == FINDINGS.columns
+    assert score(points([1.0]))["score"].to_list() == [0]
+    assert detect(points([float("nan")] * 500)).is_empty()
+    same = pl.concat([points(rhythm(2))] * 2)
+    assert score(same)["score"].is_between(0, 1).all()
+    far = pl.concat([points(rhythm(2)), points(rhythm(2)).with_columns(pl.col("timestamp") + timedelta(days=9000))])
+    assert len(score(far)) == 1152
+    assert isinstance(detect(points(rhythm(2)).to_pandas()), pd.DataFrame)
+    for wrong in (0, 1, -1, 95):
+        with pytest.raises(InputError, match="between 0 and 1"):
+            detect(points(rhythm(1)), sensitivity=wrong)
+    with pytest.raises(InputError, match="no time zone"):
+        score(points(rhythm(1)).with_columns(pl.col("timestamp").dt.replace_time_zone(None)))
+
+
+def test_groups_are_the_slow_ones():
+    rng = np.random.default_rng(8)
+    begin = np.sort(rng.integers(0, 5000, 60))
+    rows = [
+        (
+            f"s{i % 5}",
+            at(0) + timedelta(minutes=int(b)),
+            at(0) + timedelta(minutes=int(b + d)),
+            "spike",
+            "low",
+            0.6,
+            1.0,
+            1.0,
+            "x",
+        )
+        for i, (b, d) in enumerate(zip(begin, rng.integers(1, 60, 60), strict=True))
+    ]
+    got = group(pl.DataFrame(rows, schema=FINDINGS.columns, orient="row"), within="30m")
+    event, last = 0, None
+    for row in got.iter_rows(named=True):
+        if last is None or row["start"] > last + timedelta(minutes=30):
+            event += 1
+        last = row["end"] if last is None else max(last, row["end"])
+        assert row["event"] == event
+    assert 1 < event < 60
+    assert group(FINDINGS.empty())["event"].to_list() == []
+
+
+def benchmark():
+    path = Path(__file__).parent.parent / "benchmarks" / "nab.py"
+    spec = importlib.util.spec_from_file_location("nab_benchmark", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_scorer_gives_the_published_figures_and_ours_is_no_worse_than_it_was():
+    nab = benchmark()
+    root = nab.folder() / "nab"
+    if not root.is_dir():
+        pytest.skip(f"no data at {root}")
+    frame = nab.load(root)
+    windows = nab.windows_of(root, frame)
+    for detector, label, got, published in nab.prove(root, windows):
+        assert got == pytest.approx(published, abs=0.06), (detector, label)
+    scores, _ = nab.ours(frame)
+    assert nab.evaluate(scores, windows)["score"] >= 60
+    assert nab.evaluate({k: v for k, v in scores.items() if nab.aws(k)}, windows)["score"] >= 60
+
+
+def test_the_scorer_by_hand():
+    nab = benchmark()
+    gain, which = nab.gains(100, [(40, 59)])
+    assert gain[40] == pytest.approx(1)
+    assert gain[20] == -0.11
+    assert gain[99] == pytest.approx(-0.11 * np.tanh(2.5 * 40 / 19), abs=1e-9)
+    assert (which[:15] == -2).all()
+    perfect, none = np.zeros(100), np.zeros(100)
+    perfect[40] = 1
+    assert nab.score_at({"f": perfect}, {"f": [(40, 59)]}, 0.5) == pytest.approx(100)
+    assert nab.score_at({"f": none}, {"f": [(40, 59)]}, 0.5) == pytest.approx(0)
