@@ -3,6 +3,9 @@
 The scorer is written from the description of the benchmark (Lavin and Ahmad, "Evaluating real-time anomaly detection
 algorithms", ICMLA 2015). It proves itself first: from the published row-by-row scores of four detectors it has to give
 their published figures.
+
+The detector's settings were chosen while looking at the score on all 24 files. Leaving a file out chooses the threshold
+without it, not the settings, so both of our figures are optimistic; series kept apart have to say how much.
 """
 
 import json
@@ -115,7 +118,7 @@ def score_at(scores: dict, windows: dict, threshold: float) -> float:
 
 
 def evaluate(scores: dict, windows: dict) -> dict:
-    """Best single threshold over the given series, its score, and the score with each file's threshold from the others."""
+    """Best single threshold over the series, its score, and the score with each file's threshold from the others."""
     told = events(scores, windows)
     count = sum(len(windows[name]) for name in scores)
     threshold = best_threshold([p for pairs in told.values() for p in pairs])
@@ -180,7 +183,9 @@ def run() -> list[dict]:
     ):
         found = evaluate({n: scores[n] for n in names}, windows)
         rows.append(row(f"NAB standard, {label}, one threshold", found["score"], peer, "best published", target))
-        rows.append(row(f"NAB standard, {label}, leave one file out", found["left_out"], None, "", None))
+        rows.append(
+            row(f"NAB standard, {label}, each file by a threshold from the others", found["left_out"], None, "", None)
+        )
     return [*rows, row("rows scored a second, one core", speed, None, "", 300_000, "1/s")]
 
 

@@ -13,6 +13,8 @@ __getattr__, __dir__, __all__ = _lazy.attach(
         "frames",
         "journeys",
         "models",
+        "page",
+        "platform",
         "plots",
         "redact",
         "report",

@@ -77,7 +77,7 @@ def _imported(folder) -> tuple:
     from lift_insights import csvs
 
     telemetry = csvs.read(folder)
-    return telemetry, {"namespace": "Imported", "period_s": csvs.period_s(telemetry.metrics)}
+    return telemetry, {"namespace": "Imported", "period_s": csvs.period_s(telemetry.metrics), "apart": True}
 
 
 def _samples(folder) -> tuple:

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['FILES', 'SEVERITIES', 'KIND_WORDS', 'UNITS', 'NOTES', 'prepare', 'write', 'read_incidents', 'events', 'labels_of',
-           'kinds_of', 'services', 'page_of', 'headline', 'tiles', 'summary_of', 'Report', 'run', 'table']
+           'kinds_of', 'services', 'page_of', 'headline', 'tiles', 'health', 'summary_of', 'Report', 'run', 'table']
 
 # %% ../nbs/96_report.ipynb #d15cc2b6
 import os
@@ -90,13 +90,13 @@ KIND_WORDS = {
 
 def events(
     analysis: Analysis,  # with findings
-) -> list[dict]:  # start, end, title, severity, what, where, sure, series_count, incident; the most severe first
+) -> list[dict]:  # start, end, title, severity, what, where, names, sure, series_count, incident; the most severe first
     """What happened, as a reader would list it."""
     found = analysis.findings
     if found is None or found.is_empty():
         return []
-    labels = labels_of(analysis)
-    told = [_event(part, analysis, labels) for _, part in found.group_by("event", maintain_order=True)]
+    labels, kinds, traffic = labels_of(analysis), kinds_of(analysis), _traffic_of(analysis)
+    told = [_event(part, analysis, labels, kinds, traffic) for _, part in found.group_by("event", maintain_order=True)]
     return sorted(told, key=lambda e: (SEVERITIES.index(e["severity"]), -e["series_count"], e["start"]))
 
 # %% ../nbs/96_report.ipynb #c54d924d
@@ -118,23 +118,65 @@ def kinds_of(analysis: Analysis) -> dict[str, str]:
     return dict.fromkeys(analysis.points["series"].unique().to_list(), "traffic") | {k.series: k.kind for k in analysis.keys}
 
 # %% ../nbs/96_report.ipynb #2ce469e3
-def _event(part: pl.DataFrame, analysis: Analysis, labels: dict) -> dict:
-    worst = part.sort("score", descending=True).row(0, named=True)
-    start, end = part["start"].min(), part["end"].max()
-    kind = kinds_of(analysis).get(worst["series"], "value")
-    words = KIND_WORDS.get(kind, {}).get(worst["kind"], worst["kind"].replace("_", " ").capitalize())
-    names = list(dict.fromkeys(labels[s] for s in part.sort("score", descending=True)["series"]))
-    met = [] if analysis.incidents is None else analysis.incidents.filter((pl.col("start") < end + GRACE) & (pl.col("end") > start - GRACE))["label"].to_list()
-    rank = min((SEVERITIES.index(s) for s in part["severity"]), default=2)
-    return {
-        "start": start, "end": end, "title": f"{words}: {labels[worst['series']]}", "severity": SEVERITIES[rank],
-        "what": _said(worst, kind), "where": names[:4] + ([f"and {len(names) - 4} more"] if len(names) > 4 else []),
-        "sure": round(float(worst["score"]), 3), "series_count": part["series"].n_unique(),
-        "incident": ", ".join(label.replace("_", " ") for label in met) or None,
-    }
+def _endpoint_of(label: str) -> str:
+    return " ".join(label.split(" ")[:2])
+
+
+def _services(analysis: Analysis, labels: dict, series) -> set:
+    owners = {k.series: k.service for k in analysis.keys} | {_endpoint_of(k.label): k.service for k in analysis.keys if k.kind == "traffic"}
+    return {owners.get(s) or owners.get(_endpoint_of(labels[s])) for s in series}
+
+
+def _incident_of(analysis: Analysis, labels: dict, part: pl.DataFrame) -> str | None:
+    if analysis.incidents is None:
+        return None
+    known, mine = {k.service for k in analysis.keys}, _services(analysis, labels, set(part["series"]))
+    near = analysis.incidents.filter((pl.col("start") < part["end"].max() + GRACE) & (pl.col("end") > part["start"].min() - GRACE))
+    met = [row["label"].replace("_", " ") for row in near.iter_rows(named=True) if row["service"] in mine or row["service"] not in known]
+    return ", ".join(met) or None
 
 
 GRACE = timedelta(minutes=15)  # how far apart an event and a known incident may be and still be the same
+
+# %% ../nbs/96_report.ipynb #6ffa6b37
+def _weight(finding: dict, kind: str, label: str, traffic: dict, period: timedelta) -> str:
+    """The severity as a person on call sees it."""
+    observed, expected = finding["observed"] or 0.0, finding["expected"] or 0.0
+    if kind in ("latency", "error_rate", "saturation") and observed < expected:
+        return "low"
+    calls = traffic.get(_endpoint_of(label))
+    if calls is None or kind not in ("latency", "error_rate"):
+        return finding["severity"]
+    within = calls.filter((pl.col("timestamp") >= finding["start"]) & (pl.col("timestamp") < finding["end"]))["value"]
+    if kind == "error_rate" and (within.max() or 0.0) * observed / 100 < 3:
+        return "low"
+    few = (within.median() or 0.0) < 20 and finding["end"] - finding["start"] < 3 * period
+    return "low" if kind == "latency" and few else finding["severity"]
+
+
+def _traffic_of(analysis: Analysis) -> dict[str, pl.DataFrame]:
+    return {_endpoint_of(k.label): analysis.points.filter(pl.col("series") == k.series) for k in analysis.keys if k.kind == "traffic"}
+
+# %% ../nbs/96_report.ipynb #c45180ea
+def _event(part: pl.DataFrame, analysis: Analysis, labels: dict, kinds: dict, traffic: dict) -> dict:
+    period = timedelta(seconds=analysis.period_s)
+    weights = [_weight(f, kinds[f["series"]], labels[f["series"]], traffic, period) for f in part.iter_rows(named=True)]
+    ranked = part.with_columns(pl.Series("rank", [SEVERITIES.index(w) for w in weights])).sort("rank", "score", descending=[False, True])
+    worst = ranked.row(0, named=True)
+    names = list(dict.fromkeys(labels[s] for s in ranked["series"]))
+    return {
+        "start": part["start"].min(), "end": part["end"].max(), "title": f"{_happened(worst, kinds[worst['series']])}: {names[0]}",
+        "severity": SEVERITIES[worst["rank"]], "what": _said(worst, kinds[worst["series"]]),
+        "where": names[:3] + ([f"and {len(names) - 3} more"] if len(names) > 3 else []), "names": names,
+        "sure": round(float(worst["score"]), 3), "series_count": len(names), "incident": _incident_of(analysis, labels, part),
+    }
+
+
+def _happened(finding: dict, kind: str) -> str:
+    noun = {"latency": "Latency", "error_rate": "Errors", "saturation": "Memory"}.get(kind)
+    if noun and (finding["observed"] or 0.0) < (finding["expected"] or 0.0):
+        return f"{noun} fell"
+    return KIND_WORDS.get(kind, {}).get(finding["kind"], finding["kind"].replace("_", " ").capitalize())
 
 
 def _said(finding: dict, kind: str) -> str:
@@ -156,12 +198,19 @@ def services(
 ) -> list[dict]:  # name, note, metrics: title, figure, trend, forecast_note
     """One section a service, each with a panel for every key metric."""
     by_service: dict[str, list] = {}
-    for key in analysis.keys:
+    for key in sorted(analysis.keys, key=_place):
         by_service.setdefault(key.service, []).append(key)
     thresholds = {p.series: p.alarm.get("Threshold") for p in analysis.proposals}
     return [{"name": name, "metrics": [_panel(analysis, key, thresholds.get(key.series)) for key in keys]} for name, keys in by_service.items()]
 
 # %% ../nbs/96_report.ipynb #c312b068
+def _place(key) -> tuple:
+    """One row an endpoint: requests, error rate, latency; then what belongs to the function."""
+    kinds = ("traffic", "error_rate", "latency", "saturation", "value")
+    endpoint = key.label.rsplit(" ", 2 if key.kind in ("error_rate", "latency") else 1)[0]
+    return key.service, key.kind not in kinds[:3], endpoint, kinds.index(key.kind), key.label
+
+
 def _panel(analysis: Analysis, key, threshold) -> dict:
     from lift_insights.plots import series as plot
 
@@ -169,10 +218,15 @@ def _panel(analysis: Analysis, key, threshold) -> dict:
         return None if frame is None else frame.filter(pl.col("series") == key.series)
 
     unit = UNITS.get(key.unit, key.unit)
+    points, ahead = mine(analysis.points), mine(analysis.forecasts)
+    seen = [points["value"].max(), threshold] + ([ahead["hi"].max()] if ahead is not None and len(ahead) else [])
     figure = plot.series(
-        mine(analysis.points), findings=mine(analysis.findings), forecasts=mine(analysis.forecasts), scores=mine(analysis.scores),
+        points, findings=mine(analysis.findings), forecasts=mine(analysis.forecasts), scores=mine(analysis.scores),
         incidents=analysis.incidents, threshold=threshold, unit=unit, labels={key.series: key.label}, height=220, most=500,
     )
+    top = max((v for v in seen if v is not None), default=1.0)
+    if points["value"].min() >= 0 and top > 0:  # what was measured sets the scale, not the band of what might have been
+        figure.update_yaxes(range=[0, 1.12 * top])
     return {
         "title": key.label, "figure": figure, "note": key.note or None,
         "trend": _trend_words(mine(analysis.trends), unit), "forecast_note": _forecast_words(mine(analysis.forecasts), unit),
@@ -286,7 +340,7 @@ def page_of(
     return {
         "title": f"{analysis.namespace}", "subtitle": [f"account {analysis.account}", analysis.region], "window": {"start": analysis.start, "end": analysis.end},
         "generated": datetime.now(UTC), "headline": headline(analysis, told), "tiles": tiles(analysis, told), "events": told,
-        "timeline": _timeline(analysis), "services": services(analysis), **_flow(analysis), "logs": _logs(analysis), "alarms": _alarms(analysis, plan),
+        "timeline": _timeline(analysis), "health": health(analysis, told), "services": services(analysis), **_flow(analysis), "logs": _logs(analysis), "alarms": _alarms(analysis, plan),
         "dashboard": dashboard and {"name": dashboard_name, "widgets": dashboard["widgets"], "note": f"{len(dashboard['widgets'])} widgets; each draws only what is really emitted."},
         "changes": [] if plan is None else plan.changes.filter(pl.col("action") != "same").select("action", "kind", "name").to_dicts(),
         "applied": applied, "notes": NOTES,
@@ -337,6 +391,38 @@ def tiles(analysis: Analysis, told: list[dict]) -> list[dict]:
     return found + _traffic_tiles(analysis)
 
 # %% ../nbs/96_report.ipynb #3f4334d0
+def health(
+    analysis: Analysis,
+    told: list[dict],  # from `events`
+) -> list[dict]:  # service, calls, error_rate (0 to 1), p99_ms, tone, note; services of endpoints only
+    """Each service at a glance. Its tone is that of the gravest event of the last day that shows in it."""
+    labels = labels_of(analysis)
+    recent = [e for e in told if e["end"] > analysis.end - timedelta(days=1)]
+    rows = []
+    for service in sorted({k.service for k in analysis.keys if k.kind == "traffic"}):
+        mine = {kind: [k.series for k in analysis.keys if k.service == service and k.kind == kind] for kind in ("traffic", "error_rate", "latency")}
+        calls, failed, p99 = _at_a_glance(analysis, mine)
+        names = {labels[s] for series in mine.values() for s in series}
+        grave = [e["severity"] for e in recent if names & set(e["names"])]
+        tone = "bad" if {"critical", "high"} & set(grave) else "warn" if "medium" in grave else "good"
+        note = {"bad": "grave event in the last day", "warn": "event in the last day", "good": "quiet for a day"}[tone]
+        rows.append({"service": service, "calls": calls, "error_rate": failed, "p99_ms": p99, "tone": tone, "note": note})
+    return rows
+
+# %% ../nbs/96_report.ipynb #856c306e
+def _at_a_glance(analysis: Analysis, mine: dict) -> tuple:
+    """Calls, share of them that failed, and median p99 of a service. A rate is weighted by the traffic of its endpoint."""
+    points = analysis.points
+    calls = points.filter(pl.col("series").is_in(mine["traffic"]))["value"].sum()
+    failed = 0.0
+    endpoint, traffic = {k.series: _endpoint_of(k.label) for k in analysis.keys}, _traffic_of(analysis)
+    for series in mine["error_rate"]:
+        both = points.filter(pl.col("series") == series).join(traffic[endpoint[series]], on="timestamp", suffix="_calls")
+        failed += both.select((pl.col("value") / 100 * pl.col("value_calls")).sum()).item()
+    slow = points.filter(pl.col("series").is_in(mine["latency"]))["value"]
+    return calls, failed / calls if calls else None, slow.median()
+
+
 def _traffic_tiles(analysis: Analysis) -> list[dict]:
     kinds = kinds_of(analysis)
     keys = {kind: [k.series for k in analysis.keys if kinds[k.series] == kind] for kind in ("traffic", "error_rate", "latency")}
@@ -372,7 +458,7 @@ def summary_of(
     seconds: float | None = None,  # the whole job took
 ) -> dict:  # JSON types only
     """The result in numbers, for scripts: what was read, what happened, each alarm with its evidence, tomorrow's forecast."""
-    told = [e | {"start": e["start"].isoformat(), "end": e["end"].isoformat()} for e in events(analysis)]
+    told = [{k: v for k, v in e.items() if k != "where"} | {"start": e["start"].isoformat(), "end": e["end"].isoformat()} for e in events(analysis)]
     labels = labels_of(analysis)
     day = [] if analysis.forecasts is None else [
         {"series": s, "label": labels[s], "model": m, "level": level, "mean": mean, "lo": lo, "hi": hi}
@@ -423,6 +509,7 @@ def run(
     out: str | os.PathLike = "out",  # folder for the four files
     period_s: int = 300,  # seconds each value covers
     incidents=None,  # frame `incidents`: known ones, to tune alarms on
+    apart: bool = False,  # the series are histories of different times
     log_groups: list[str] | None = None,  # names; None: those that carry a service's name
     max_traces: int = 2_000,  # fetch at most so many
     environment: str | None = None,  # put before the names of alarms and dashboard
@@ -438,7 +525,7 @@ def run(
     began, folder = time.monotonic(), prepare(out)
     with _Bar() as bar:
         analysis = analyse(
-            session, namespace, start, end, period_s=period_s, incidents=incidents, log_groups=log_groups, max_traces=max_traces, progress=bar.step
+            session, namespace, start, end, period_s=period_s, incidents=incidents, apart=apart, log_groups=log_groups, max_traces=max_traces, progress=bar.step
         )
         bar.step("compare")
         name = f"lift-insights-{_slug(namespace)}"

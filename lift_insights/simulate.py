@@ -58,7 +58,7 @@ def metrics(
 ) -> pl.DataFrame:  # namespace, metric, dimensions, unit, timestamp, values, counts; one row a series and minute
     """What CloudWatch holds of the run, sorted by metric, dimensions and timestamp."""
     minutes = done.when.minutes
-    seen = ((name, sorted(dims.items()), unit, tick // MINUTE, value) for name, dims, unit, tick, value in _observed(done))
+    seen = [(name, sorted(dims.items()), unit, t // MINUTE, value) for name, dims, unit, t, value in _observed(done)]
     seen = sorted((one for one in seen if (one[3] < minutes).any()), key=lambda one: one[:2])
     cells = [np.where(minute < minutes, i * minutes + minute, -1) for i, (*_, minute, _) in enumerate(seen)]
     packed = np.concatenate([(cell << 24 | value)[cell >= 0] for cell, (*_, value) in zip(cells, seen, strict=True)])
@@ -184,10 +184,11 @@ def _lines(done: Run, known: Ids, row: int, retried: list) -> list[tuple[int, st
 
 def _report(request: str, ticks: int, init: int, memory: int) -> str:
     """Lambda's line about an invocation."""
-    return (
+    line = (
         f"REPORT RequestId: {request}\tDuration: {ticks / MS:.2f} ms\tBilled Duration: {-(-ticks // MS)} ms"
-        f"\tMemory Size: 1024 MB\tMax Memory Used: {memory} MB" + (f"\tInit Duration: {init / MS:.2f} ms" if init else "")
+        f"\tMemory Size: 1024 MB\tMax Memory Used: {memory} MB"
     )
+    return f"{line}\tInit Duration: {init / MS:.2f} ms" if init else line
 
 # %% ../nbs/03_simulate.ipynb #116a3fcc
 def logs(
@@ -277,7 +278,8 @@ def _gateway(done: Run, known: Ids, row: int, above: dict[int, str]) -> dict:
     invoked = {
         "id": call, "name": "Lambda", "namespace": "aws",
         "start_time": _epoch(done, first + 6), "end_time": _epoch(done, last - 6),
-        "aws": {"operation": "Invoke", "function_name": f"{one.service}-prod"}, "http": {"response": {"status": status}},
+        "aws": {"operation": "Invoke", "function_name": f"{one.service}-prod"},
+        "http": {"response": {"status": status}},
     }
     return {
         "name": "payments-api/prod", "id": own, "trace_id": known.trace[row], "origin": "AWS::ApiGateway::Stage",
@@ -498,11 +500,12 @@ card processor, a bank and a mail provider. Metrics, logs and traces are three v
 | `incidents.csv` | something that went wrong | `start, end, label, service` (where it began) |
 | `manifest.json` | | the window, the seed, how much of everything, where logs are complete |
 
-`dimensions` is a list of name and value, `timestamp` in metrics the start of the minute; `values` are the distinct values
-of the minute and `counts` how often each was seen.
+`dimensions` is a list of name and value, `timestamp` in metrics the start of the minute; `values` are the distinct
+values of the minute and `counts` how often each was seen.
 
-A request is counted in `requests.total` in the minute in which its handler began; every other metric of it is filed under
-the minute in which it was answered. The duration metrics are the durations in the logs, cut to whole milliseconds.
+A request is counted in `requests.total`, and its cold start in `lambda_cold_start_duration`, in the minute in which its
+handler began; every other metric of it is filed under the minute in which it was answered. The duration metrics are the
+durations in the logs, cut to whole milliseconds.
 
 Of all requests 0.5 % are traced, and 10 % during the short incidents. Logs are complete in these windows, and there are
 none outside them:
@@ -540,7 +543,9 @@ def load(
     try:
         start, end = (datetime.fromisoformat(manifest[k]) for k in ("start", "end"))
         windows = tuple(tuple(map(datetime.fromisoformat, pair)) for pair in manifest["log_windows"])
-        return Telemetry(**frames, incidents=incidents, start=start, end=end, seed=manifest["seed"], log_windows=windows)
+        return Telemetry(
+            **frames, incidents=incidents, start=start, end=end, seed=manifest["seed"], log_windows=windows,
+        )
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{folder / 'manifest.json'} is damaged ({error!r}); make the folder anew") from None
 

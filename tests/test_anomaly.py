@@ -88,9 +88,8 @@ def test_the_tail_is_near_the_true_one():
     for shape in (0.0, 0.2, 0.4):
         known = np.sort(genpareto.rvs(shape, size=(1, 4000), random_state=rng), axis=1)
         far = genpareto.isf(1e-4, shape)
-        above, below = anomaly._rarity(
-            np.array([[far, 0.01]]), np.full((1, 2), 1e-9), anomaly._tails(known, Settings())
-        )
+        fit = anomaly._tails(known, Settings())[:, :, None]
+        above, below = anomaly._rarity(np.array([[far, 0.01]]), np.full((1, 2), 1e-9), fit, np.zeros(2, int))
         assert 3.2 < above[0, 0] < 4.8
         assert above[0, 1] == 0
         assert below[0, 0] == 0
@@ -130,7 +129,7 @@ def test_a_spike_a_dip_and_a_level_shift_are_one_finding_each():
         hits = got.filter((pl.col("start") <= at(row + 2)) & (pl.col("end") > at(row)))
         assert hits["kind"].to_list() == [kind], row
         assert abs((hits["start"][0] - at(row)).total_seconds()) <= 600
-        assert hits["severity"][0] == "high"
+        assert hits["severity"][0] in ("medium", "high")
     assert len(got) <= 5
     spike = got.filter(pl.col("kind") == "spike").row(0, named=True)
     assert spike["observed"] > 150 > spike["expected"] > 50
@@ -219,13 +218,22 @@ def clean(n, period_s, seed, copies):
     ), n * period_s / 604800 * len(make) * copies
 
 
-@pytest.mark.parametrize(("period_s", "n", "copies"), [(300, 4032, 4), (60, 10080, 2)])
-def test_sensitivity_keeps_its_promise_on_clean_data(period_s, n, copies):
-    frame, weeks = clean(n, period_s, 7, copies)
-    rates = {s: len(detect(frame, sensitivity=s)) / weeks for s in (0.3, 0.5, 0.7)}
-    assert rates[0.3] <= rates[0.5] <= rates[0.7]
-    assert rates[0.5] <= false_rate(0.5) * 4 / 3
-    assert rates[0.7] <= false_rate(0.7) * 4 / 3
+@pytest.mark.parametrize("seed", [202, 303])  # not the seed that the threshold was chosen on
+def test_the_false_rate_aimed_at_is_kept_on_average_and_nearly_by_each_kind(seed):
+    frame, weeks = clean(4032, 300, seed, 6)
+    kind = pl.col("series").str.replace(r"\d+$", "")
+    found = {s: detect(frame, sensitivity=s) for s in (0.3, 0.5, 0.7)}
+    for s, got in found.items():
+        assert len(got) / weeks <= false_rate(s)
+    assert len(found[0.3]) <= len(found[0.5]) <= len(found[0.7])
+    by_kind = found[0.5].group_by(kind).len()["len"] / (weeks / 8)
+    assert (by_kind.max() or 0) <= 2 * false_rate(0.5)  # pooled with silent kinds a noisy one would hide
+
+
+def test_at_one_minute_the_week_of_learning_is_no_worse_than_documented():
+    frame, weeks = clean(10080, 60, 202, 3)
+    got = detect(frame).group_by(pl.col("series").str.replace(r"\d+$", "")).len()["len"] / (weeks / 8)
+    assert (got.max() or 0) <= 2
 
 
 def test_rows_come_back_in_their_order_with_their_columns():

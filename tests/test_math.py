@@ -2,6 +2,7 @@
 
 import math
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -348,7 +349,7 @@ def twin_fill(series, how):
 
 def twin_back(series, f):
     keys = sorted(series)
-    return {k: f(series[k], series[p], 60.0 * (k - p)) for p, k in zip(keys, keys[1:], strict=False)}
+    return {k: f(series[k], series[p], 60.0 * (k - p)) for p, k in pairwise(keys)}
 
 
 def twin_running(series):
@@ -429,9 +430,7 @@ def grow(inner):
         | st.tuples(st.sampled_from(list(BINARY)), scalars, inner)
         | st.tuples(st.just("IF"), inner, either)
         | st.tuples(st.just("IF"), inner, either, either)
-        | st.tuples(
-            st.just("FILL"), inner, st.sampled_from(["REPEAT", "LINEAR"]) | st.integers(0, 5).map(float)
-        )
+        | st.tuples(st.just("FILL"), inner, st.sampled_from(["REPEAT", "LINEAR"]) | st.integers(0, 5).map(float))
         | st.tuples(st.sampled_from(["ABS", "CEIL", "FLOOR", "DIFF", "RATE", "RUNNING_SUM"]), inner)
         | st.tuples(st.just("ARRAY"), st.sampled_from(["SUM", "AVG", "MIN", "MAX", "STDDEV"]), inner, inner)
     )
@@ -454,7 +453,9 @@ def test_slow_twin(tree, a, b, c):
 
 def test_a_wide_request_is_quick():
     values = np.arange(4032.0)
-    times = pl.datetime_range(START, periods_end := START + timedelta(minutes=5 * 4031), "5m", time_unit="us", eager=True)
+    times = pl.datetime_range(
+        START, periods_end := START + timedelta(minutes=5 * 4031), "5m", time_unit="us", eager=True
+    )
     assert periods_end == times[-1]
     points = pl.concat(
         pl.DataFrame({"series": [f"m{i}"] * 4032, "timestamp": times, "value": values + i}) for i in range(50)

@@ -109,7 +109,7 @@ def slow_rate(requests, errors, least):
     """The error rate the obvious way: dicts of minute to count."""
     for at in sorted(requests):
         total = requests[at]
-        yield at, 100 * sum(e.get(at, 0) for e in errors) / total if total >= least else 0.0
+        yield at, 100 * sum(e.get(at, 0) for e in errors) / max(total, least)
 
 
 @settings(max_examples=40, deadline=None)
@@ -139,7 +139,7 @@ def test_the_error_rate_is_what_it_says(seed, tenants, least):
 def test_errors_under_two_sets_of_dimensions_are_counted_once():
     both = [*endpoint("GET", "/x", ["a", "b"]), row("requests.errors", {"method": "GET", "path": "/x"})]
     rate = next(k for k in key_metrics(catalog(*both)) if k.kind == "error_rate")
-    assert rate.queries[-1]["Expression"] == "IF(requests >= 10, 100 * (FILL(errors1, 0)) / requests, 0)"
+    assert rate.queries[-1]["Expression"] == "100 * (FILL(errors1, 0)) / IF(requests > 20, requests, 20)"
     assert rate.queries[1]["MetricStat"]["Metric"]["Dimensions"] == [
         {"Name": "method", "Value": "GET"},
         {"Name": "path", "Value": "/x"},

@@ -1,4 +1,4 @@
-"""Replay against every cell of the guide's published tables, a slow twin in the guide's words, and moto's validation."""
+"""Replay against every cell of the guide's published tables, a slow twin in the guide's words, and botocore's rules."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -84,7 +84,9 @@ PUBLISHED = [
     (2, "- - - - X", "INS", "KEEP", "ALARM", "OK"),
 ]
 TREATMENTS = ("missing", "ignore", "breaching", "notBreaching")
-CELLS = [(m, row, treat, state) for m, row, *states in PUBLISHED for treat, state in zip(TREATMENTS, states, strict=True)]
+CELLS = [
+    (m, row, treat, state) for m, row, *states in PUBLISHED for treat, state in zip(TREATMENTS, states, strict=True)
+]
 
 
 @pytest.mark.parametrize("initial", ["OK", "ALARM", "INSUFFICIENT_DATA"])
@@ -212,7 +214,9 @@ def test_no_points_at_all():
         replay(alarm(), POINTS.empty())
 
 
-@pytest.mark.parametrize(("stat", "expected"), [("Sum", 12), ("Maximum", 6), ("Minimum", 2), ("Average", 4), ("SampleCount", 12)])
+@pytest.mark.parametrize(
+    ("stat", "expected"), [("Sum", 12), ("Maximum", 6), ("Minimum", 2), ("Average", 4), ("SampleCount", 12)]
+)
 def test_finer_points_are_put_together(stat, expected):
     points = frame([2, 4, 6] * 4, period=100)
     above, below = (replay(alarm(1, 1, Statistic=stat, Threshold=expected + d), points) for d in (0.01, -0.01))
@@ -238,7 +242,7 @@ def test_series_are_found_by_key_or_alone():
     key = series_key("N", "x", {}, "Sum")
     both = pl.concat([frame([1, 1]), frame([9, 9], key)])
     assert replay(alarm(1, 1), both)["state"].to_list() == ["ALARM"]
-    with pytest.raises(InputError, match="needs the series 'N|x||Sum'"):
+    with pytest.raises(InputError, match=r"needs the series 'N\|x\|\|Sum'"):
         replay(alarm(), pl.concat([frame([1]), frame([1], "y")]))
 
 
@@ -345,7 +349,11 @@ def test_botocore_takes_what_check_alarm_takes():
     from botocore.validate import ParamValidator
 
     client = boto3.client(
-        "cloudwatch", region_name="us-east-1", aws_access_key_id="none", aws_secret_access_key="none", endpoint_url="http://127.0.0.1:1"
+        "cloudwatch",
+        region_name="us-east-1",
+        aws_access_key_id="none",
+        aws_secret_access_key="none",
+        endpoint_url="http://127.0.0.1:1",
     )
     shape = client.meta.service_model.operation_model("PutMetricAlarm").input_shape
     for one in (alarm(), math_alarm(), alarm(Period=10), alarm(ExtendedStatistic=None)):
@@ -378,7 +386,12 @@ def state_frame(*rows):
 
 def test_pages_are_the_stretches_of_alarm():
     states = state_frame(
-        ("b", 1, "ALARM"), ("a", 2, "ALARM"), ("a", 4, "OK"), ("a", 7, "ALARM"), ("a", 8, "INSUFFICIENT_DATA"), ("b", 9, "ALARM")
+        ("b", 1, "ALARM"),
+        ("a", 2, "ALARM"),
+        ("a", 4, "OK"),
+        ("a", 7, "ALARM"),
+        ("a", 8, "INSUFFICIENT_DATA"),
+        ("b", 9, "ALARM"),
     )
     got = pages(states)
     assert got["alarm"].to_list() == ["b", "a", "a"]
@@ -389,7 +402,12 @@ def test_pages_are_the_stretches_of_alarm():
 
 def test_judge_by_hand():
     states = state_frame(
-        *((("a", m, s)) for a, b in [(5, 6), (12, 13), (14, 15), (40, 41), (58, 59), (90, None)] for m, s in ((a, "ALARM"), (b, "OK")) if m)
+        *(
+            (("a", m, s))
+            for a, b in [(5, 6), (12, 13), (14, 15), (40, 41), (58, 59), (90, None)]
+            for m, s in ((a, "ALARM"), (b, "OK"))
+            if m
+        )
     )
     told, met = judge(pages(states), incident_frame((10, 20), (38, 50), (70, 80)), grace_s=600)
     assert told["label"].to_list() == [None, "i0", "i0", "i1", "i1", None]  # grace: 58 still belongs to the second
@@ -411,14 +429,20 @@ def test_judge_of_nothing():
 
 
 @settings(max_examples=100, deadline=None)
-@given(st.lists(st.integers(0, 200), max_size=8, unique=True), st.lists(st.tuples(st.integers(0, 200), st.integers(1, 30)), max_size=4), st.integers(0, 20))
+@given(
+    st.lists(st.integers(0, 200), max_size=8, unique=True),
+    st.lists(st.tuples(st.integers(0, 200), st.integers(1, 30)), max_size=4),
+    st.integers(0, 20),
+)
 def test_judge_slow_twin(starts, spans, grace):
     states = state_frame(*(("a", m, s) for t in sorted(starts) for m, s in ((t, "ALARM"), (t + 0.5, "OK"))))
     spans = sorted((a, a + d) for a, d in spans)
     told, met = judge(pages(states), incident_frame(*spans), grace_s=60.0 * grace)
     inside = [[t for t in sorted(starts) if a <= t < b + grace] for a, b in spans]
     assert met["caught"].to_list() == [bool(hit) for hit in inside]
-    assert met["delay_s"].to_list() == [60.0 * (hit[0] - a) if hit else None for (a, _), hit in zip(spans, inside, strict=True)]
+    assert met["delay_s"].to_list() == [
+        60.0 * (hit[0] - a) if hit else None for (a, _), hit in zip(spans, inside, strict=True)
+    ]
     assert told["label"].is_null().to_list() == [not any(t in hit for hit in inside) for t in sorted(starts)]
 
 
@@ -428,7 +452,11 @@ def test_a_month_of_minutes_is_quick():
     rng = np.random.default_rng(1)
     n = 30 * 1440
     times = pl.datetime_range(START, START + timedelta(minutes=n - 1), "1m", time_unit="us", eager=True)
-    points = pl.DataFrame({"series": ["x"] * n, "timestamp": times, "value": rng.gamma(2, 2, n)}).sample(fraction=0.95, seed=2).sort("timestamp")
+    points = (
+        pl.DataFrame({"series": ["x"] * n, "timestamp": times, "value": rng.gamma(2, 2, n)})
+        .sample(fraction=0.95, seed=2)
+        .sort("timestamp")
+    )
     begin = process_time()
     got = replay([alarm(5, 3, "missing", Period=60, AlarmName=f"a{i}") for i in range(20)], points)
     assert process_time() - begin < 3

@@ -154,14 +154,23 @@ def test_a_fall_hidden_by_the_season_gets_a_weak_verdict():
     assert "it sees only a fall below" in found.evidence["verdict"]
 
 
-def test_a_hopeless_series_is_called_weak():
-    values = np.random.default_rng(3).normal(100, 10, N)
+def test_the_share_of_false_pages_is_kept_or_the_verdict_is_weak():
+    values = np.random.default_rng(3).normal(100, 5, N)
     spans = [(300 * k, 300 * k + 12) for k in range(1, 13)]
-    for a, b in spans[:3]:
-        values[a : a + 3] += 25  # visible, yet no higher than what normal time does by itself
-    values[np.random.default_rng(4).choice(N, 400, replace=False)] += 40
-    [found] = tune(frame(values, "noise"), incidents=incident_frame(spans), kind={"noise": "latency"})
-    assert found.evidence["whole"]["precision"] in (None, 1.0) or not found.evidence["aim_met"]
+    for a, b in spans:
+        values[a:b] += 40
+    values[450:462] += 60  # once, normal time does worse by itself: one page in nine is false whatever the threshold
+    strict, loose = (
+        tune(
+            frame(values, "noise"), incidents=incident_frame(spans), kind={"noise": "latency"}, false_positive_rate=rate
+        )[0]
+        for rate in (0.05, 0.2)
+    )
+    assert not strict.evidence["aim_met"]
+    assert strict.evidence["whole"]["false_pages"] == 0
+    assert strict.evidence["verdict"].startswith("Weak, no static threshold meets the aim")
+    assert loose.evidence["aim_met"]
+    assert (loose.evidence["whole"]["caught"], loose.evidence["whole"]["false_pages"]) == (12, 1)
 
 
 def test_value_looks_both_ways():
@@ -231,7 +240,9 @@ def test_names_are_ascii_short_and_unique():
 
 
 def shipped():
-    points = pl.concat([frame(latency(1)), frame(traffic(1), TRAFFIC), error_points().filter(pl.col("series") != TRAFFIC)])
+    points = pl.concat(
+        [frame(latency(1)), frame(traffic(1), TRAFFIC), error_points().filter(pl.col("series") != TRAFFIC)]
+    )
     arn = "arn:aws:sns:us-east-1:123456789012:pages"
     return tune(
         points,
@@ -254,7 +265,9 @@ def test_every_alarm_goes_through_boto3_and_comes_back():
             assert len(alarm["AlarmDescription"]) <= 1024
             client.put_metric_alarm(**alarm)
             [back] = client.describe_alarms(AlarmNames=[alarm["AlarmName"]])["MetricAlarms"]
-            assert {key: back[key] for key in alarm if key != "Metrics"} == {k: v for k, v in alarm.items() if k != "Metrics"}
+            assert {key: back[key] for key in alarm if key != "Metrics"} == {
+                k: v for k, v in alarm.items() if k != "Metrics"
+            }
             assert alarm["AlarmActions"] == ["arn:aws:sns:us-east-1:123456789012:pages"]
             assert proposal.alarm["AlarmName"] in proposal.summary
 
@@ -268,7 +281,10 @@ def test_pandas_and_incidents_without_label_or_service():
 
 def test_same_input_same_alarm():
     points = frame(latency(2))
-    first, second = (tune(part, incidents=incident_frame())[0] for part in (points, points.sample(fraction=1.0, shuffle=True, seed=1)))
+    first, second = (
+        tune(part, incidents=incident_frame())[0]
+        for part in (points, points.sample(fraction=1.0, shuffle=True, seed=1))
+    )
     assert first.alarm == second.alarm
     assert first.evidence == second.evidence
 
@@ -291,12 +307,16 @@ def test_same_input_same_alarm():
 @pytest.mark.parametrize("kind", ["latency", "traffic", "value"])
 @pytest.mark.parametrize("known", [True, False])
 def test_odd_series_still_give_a_valid_alarm(values, series, kind, known):
-    found = tune(frame(values, series), kind={series: kind}, incidents=incident_frame([(100, 110), (550, 560)]) if known else None)
+    found = tune(
+        frame(values, series),
+        kind={series: kind},
+        incidents=incident_frame([(100, 110), (550, 560)]) if known else None,
+    )
     for one in found:
         check_alarm(one.alarm)
         json.dumps(one.evidence, allow_nan=False)
         assert one.evidence["verdict"].endswith(".")
-    assert len(found) == 1
+    assert len(found) == (series != "two points")
 
 
 def test_short_series_and_no_points_give_nothing():
@@ -329,7 +349,7 @@ def test_bad_input(change, message):
 
 
 def test_twelve_series_are_quick():
-    points = pl.concat([frame(latency(k), f"{LATENCY}{k}") for k in range(12)])
+    points = pl.concat([frame(latency(k), LATENCY.replace("aurora", f"t{k}")) for k in range(12)])
     begin = process_time()
     assert len(tune(points, incidents=incident_frame())) == 12
     assert process_time() - begin < 3.2  # 60 series in 8 s, and as much again for a busy machine

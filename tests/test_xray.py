@@ -40,7 +40,12 @@ def test_the_frame():
     assert spans.schema == SPANS.columns
     row = spans.row(0, named=True)
     assert (row["trace_id"], row["span_id"], row["parent_id"]) == (TRACE, "a" * 16, None)
-    assert (row["service"], row["operation"], row["kind"], row["duration_ms"]) == ("payments", "payments", "server", 250.0)
+    assert (row["service"], row["operation"], row["kind"], row["duration_ms"]) == (
+        "payments",
+        "payments",
+        "server",
+        250.0,
+    )
     assert row["start"].isoformat() == "2026-03-02T10:00:00+00:00"
     assert (row["status"], row["error"], row["fault"], row["throttle"]) == (None, False, False, False)
     assert parse([]).schema == SPANS.columns
@@ -61,7 +66,11 @@ def test_what_is_handed_in_stays_as_it_was():
 
 @pytest.mark.parametrize("dot", [".", "_"])
 def test_annotations_under_either_name(dot):
-    notes = {f"http{dot}method": "POST", f"http{dot}url": "https://x.example/payments?id=1", f"http{dot}status_code": "503"}
+    notes = {
+        f"http{dot}method": "POST",
+        f"http{dot}url": "https://x.example/payments?id=1",
+        f"http{dot}status_code": "503",
+    }
     row = one(seg(annotations=notes | {"tenant_id": "aurora", "user_id": "u", "request_id": "r"}))
     assert (row["operation"], row["status"], row["fault"]) == ("POST /payments", 503, True)
     assert {k: row["attributes"][k] for k in ("tenant_id", "user_id", "request_id")} == {
@@ -95,32 +104,84 @@ def test_flags_of_the_document_win():
     ("more", "expected"),
     [
         ({}, ("internal", "work", None, None)),
-        ({"name": "DynamoDB.GetItem", "namespace": "aws", "aws": {"table_name": "payments"}}, ("client", "DynamoDB.GetItem", "DynamoDB payments", "database")),
-        ({"name": "DynamoDB", "namespace": "aws", "aws": {"table_name": "t", "operation": "Query"}}, ("client", "DynamoDB.Query", "DynamoDB t", "database")),
-        ({"name": "DynamoDB.GetItem", "annotations": {"aws.service": "DynamoDB", "aws.table_name": "t", "aws.operation": "GetItem"}},
-         ("client", "DynamoDB.GetItem", "DynamoDB t", "database")),
-        ({"name": "SQS", "namespace": "aws", "aws": {"operation": "SendMessage", "queue_url": "https://sqs.eu-west-1.amazonaws.com/1/mail"}},
-         ("producer", "SQS.SendMessage", "SQS mail", "queue")),
-        ({"name": "SQS", "namespace": "aws", "aws": {"operation": "DeleteMessage", "queue_url": "https://sqs/1/mail"}},
-         ("client", "SQS.DeleteMessage", "SQS mail", "queue")),
-        ({"name": "SNS", "namespace": "aws", "aws": {"operation": "Publish", "topic_arn": "arn:aws:sns:eu-west-1:1:paid"}},
-         ("producer", "SNS.Publish", "SNS paid", "queue")),
-        ({"name": "Lambda", "namespace": "aws", "aws": {"operation": "Invoke", "function_name": "ledger"}}, ("client", "Lambda.Invoke", "Lambda ledger", "service")),
-        ({"name": "S3", "namespace": "aws", "aws": {"operation": "GetObject", "bucket_name": "b"}}, ("client", "S3.GetObject", "S3 b", "database")),
-        ({"name": "HTTP.POST", "namespace": "remote", "http": {"request": {"method": "POST", "url": "https://api.bank.example:443/v1?x=1"}}},
-         ("client", "HTTP.POST", "api.bank.example", "external")),
-        ({"name": "HTTP.GET", "annotations": {"http.method": "GET", "http.url": "https://ledger.example/x"}}, ("client", "HTTP.GET", "ledger.example", "external")),
-        ({"name": "db@host", "namespace": "remote", "sql": {"url": "postgresql://h/db?ssl=1", "database_type": "PostgreSQL"}},
-         ("client", "db@host", "postgresql://h/db", "database")),
+        (
+            {"name": "DynamoDB.GetItem", "namespace": "aws", "aws": {"table_name": "payments"}},
+            ("client", "DynamoDB.GetItem", "DynamoDB payments", "database"),
+        ),
+        (
+            {"name": "DynamoDB", "namespace": "aws", "aws": {"table_name": "t", "operation": "Query"}},
+            ("client", "DynamoDB.Query", "DynamoDB t", "database"),
+        ),
+        (
+            {
+                "name": "DynamoDB.GetItem",
+                "annotations": {"aws.service": "DynamoDB", "aws.table_name": "t", "aws.operation": "GetItem"},
+            },
+            ("client", "DynamoDB.GetItem", "DynamoDB t", "database"),
+        ),
+        (
+            {
+                "name": "SQS",
+                "namespace": "aws",
+                "aws": {"operation": "SendMessage", "queue_url": "https://sqs.eu-west-1.amazonaws.com/1/mail"},
+            },
+            ("producer", "SQS.SendMessage", "SQS mail", "queue"),
+        ),
+        (
+            {
+                "name": "SQS",
+                "namespace": "aws",
+                "aws": {"operation": "DeleteMessage", "queue_url": "https://sqs/1/mail"},
+            },
+            ("client", "SQS.DeleteMessage", "SQS mail", "queue"),
+        ),
+        (
+            {
+                "name": "SNS",
+                "namespace": "aws",
+                "aws": {"operation": "Publish", "topic_arn": "arn:aws:sns:eu-west-1:1:paid"},
+            },
+            ("producer", "SNS.Publish", "SNS paid", "queue"),
+        ),
+        (
+            {"name": "Lambda", "namespace": "aws", "aws": {"operation": "Invoke", "function_name": "ledger"}},
+            ("client", "Lambda.Invoke", "Lambda ledger", "service"),
+        ),
+        (
+            {"name": "S3", "namespace": "aws", "aws": {"operation": "GetObject", "bucket_name": "b"}},
+            ("client", "S3.GetObject", "S3 b", "database"),
+        ),
+        (
+            {
+                "name": "HTTP.POST",
+                "namespace": "remote",
+                "http": {"request": {"method": "POST", "url": "https://api.bank.example:443/v1?x=1"}},
+            },
+            ("client", "HTTP.POST", "api.bank.example", "external"),
+        ),
+        (
+            {"name": "HTTP.GET", "annotations": {"http.method": "GET", "http.url": "https://ledger.example/x"}},
+            ("client", "HTTP.GET", "ledger.example", "external"),
+        ),
+        (
+            {
+                "name": "db@host",
+                "namespace": "remote",
+                "sql": {"url": "postgresql://h/db?ssl=1", "database_type": "PostgreSQL"},
+            },
+            ("client", "db@host", "postgresql://h/db", "database"),
+        ),
         ({"name": "api.example", "namespace": "remote"}, ("client", "api.example", "api.example", "external")),
     ],
-)  # fmt: skip
+)
 def test_what_a_subsegment_calls(more, expected):
     assert called(**more) == expected
 
 
 def test_consumers():
-    send = sub(name="SQS", id="c" * 16, namespace="aws", aws={"operation": "SendMessage", "queue_url": "https://q/1/mail"})
+    send = sub(
+        name="SQS", id="c" * 16, namespace="aws", aws={"operation": "SendMessage", "queue_url": "https://q/1/mail"}
+    )
     woken = seg(id="d" * 16, name="notifications", parent_id="c" * 16)
     assert parse([woken, seg(subsegments=[send])])["kind"].to_list() == ["consumer", "server", "producer"]
     assert one(seg(metadata={"default": {"lift": {"trigger_type": "sqs"}}}))["kind"] == "consumer"
@@ -131,11 +192,22 @@ def test_consumers():
 def test_attributes():
     cause = {"exceptions": [{"type": "Timeout", "message": "too slow"}, {"type": "other"}]}
     links = [{"trace_id": TRACE, "id": "e" * 16}]
-    row = one(seg(origin="AWS::Lambda::Function", cause=cause, links=links, metadata={"lift": {"cold_start": True, "tenant_id": "b"}}))
+    row = one(
+        seg(
+            origin="AWS::Lambda::Function",
+            cause=cause,
+            links=links,
+            metadata={"lift": {"cold_start": True, "tenant_id": "b"}},
+        )
+    )
     assert row["attributes"] == {
-        "origin": "AWS::Lambda::Function", "links": links, "tenant_id": "b", "cold_start": True,
-        "exception.type": "Timeout", "exception.message": "too slow",
-    }  # fmt: skip
+        "origin": "AWS::Lambda::Function",
+        "links": links,
+        "tenant_id": "b",
+        "cold_start": True,
+        "exception.type": "Timeout",
+        "exception.message": "too slow",
+    }
     assert one(seg(cause="4f6ac10a3f1e7a1b"))["attributes"] == {}
     assert one(seg(aws={"request_id": "r-9"}))["attributes"] == {"request_id": "r-9"}
     assert one(seg(annotations={"cold_start": "false"}))["attributes"]["cold_start"] is False
@@ -180,14 +252,40 @@ def test_a_subsegment_sent_alone():
 
 
 BROKEN = [
-    b"", "{", '{"trace_id": "1-', "[]", "null", "12", '"text"', b"\xff\xfe", None, 12, [], {},
-    {k: v for k, v in seg().items() if k != "trace_id"}, {k: v for k, v in seg().items() if k != "id"},
-    {k: v for k, v in seg().items() if k != "name"}, {k: v for k, v in seg().items() if k != "start_time"},
-    seg(id=12), seg(name=""), seg(trace_id=None), seg(start_time="now"), seg(start_time=T * 1000), seg(start_time=-1),
-    seg(start_time=True), seg(start_time=float("nan")), seg(end_time="later"), seg(annotations=[1]), seg(http="GET"),
-    seg(metadata=["x"]), seg(cause={"exceptions": [1]}), seg(annotations={"n": 10**30}), seg(annotations={"s": "\ud800"}),
-    seg(http={"request": {"method": "GET", "url": "http://[bad"}}), {"traceId": "x"},
-]  # fmt: skip
+    b"",
+    "{",
+    '{"trace_id": "1-',
+    "[]",
+    "null",
+    "12",
+    '"text"',
+    b"\xff\xfe",
+    None,
+    12,
+    [],
+    {},
+    {k: v for k, v in seg().items() if k != "trace_id"},
+    {k: v for k, v in seg().items() if k != "id"},
+    {k: v for k, v in seg().items() if k != "name"},
+    {k: v for k, v in seg().items() if k != "start_time"},
+    seg(id=12),
+    seg(name=""),
+    seg(trace_id=None),
+    seg(start_time="now"),
+    seg(start_time=T * 1000),
+    seg(start_time=-1),
+    seg(start_time=True),
+    seg(start_time=float("nan")),
+    seg(end_time="later"),
+    seg(annotations=[1]),
+    seg(http="GET"),
+    seg(metadata=["x"]),
+    seg(cause={"exceptions": [1]}),
+    seg(annotations={"n": 10**30}),
+    seg(annotations={"s": "\ud800"}),
+    seg(http={"request": {"method": "GET", "url": "http://[bad"}}),
+    {"traceId": "x"},
+]
 
 
 @pytest.mark.parametrize("broken", BROKEN, ids=[str(i) for i in range(len(BROKEN))])
@@ -210,9 +308,41 @@ def test_a_broken_subsegment_takes_nothing_with_it():
     assert len(problems) == 2
 
 
-@given(st.recursive(st.none() | st.booleans() | st.floats() | st.text(max_size=5), lambda x: st.lists(x, max_size=3) | st.dictionaries(
-    st.sampled_from(["trace_id", "id", "name", "start_time", "end_time", "subsegments", "http", "request", "url", "aws", "annotations",
-                     "traceId", "spanId", "attributes", "cause", "exceptions", "metadata", "lift"]), x, max_size=6), max_leaves=20))  # fmt: skip
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.floats() | st.text(max_size=5),
+        lambda x: (
+            st.lists(x, max_size=3)
+            | st.dictionaries(
+                st.sampled_from(
+                    [
+                        "trace_id",
+                        "id",
+                        "name",
+                        "start_time",
+                        "end_time",
+                        "subsegments",
+                        "http",
+                        "request",
+                        "url",
+                        "aws",
+                        "annotations",
+                        "traceId",
+                        "spanId",
+                        "attributes",
+                        "cause",
+                        "exceptions",
+                        "metadata",
+                        "lift",
+                    ]
+                ),
+                x,
+                max_size=6,
+            )
+        ),
+        max_leaves=20,
+    )
+)
 def test_no_document_can_stop_the_others(anything):
     spans, problems = parse_report([anything, seg()])
     assert len(spans) >= 1
@@ -228,47 +358,91 @@ def test_a_single_document_is_a_mistake(alone):
 @pytest.mark.parametrize(
     ("given_id", "expected"),
     [
-        ("69A55C40a1b2c3d4e5f60718293a4b5c", TRACE), (TRACE, TRACE), ("", ""), ("x" * 32, "x" * 32), ("69a5", "69a5"),
+        ("69A55C40a1b2c3d4e5f60718293a4b5c", TRACE),
+        (TRACE, TRACE),
+        ("", ""),
+        ("x" * 32, "x" * 32),
+        ("69a5", "69a5"),
     ],
-)  # fmt: skip
+)
 def test_trace_ids(given_id, expected):
     assert trace_id(given_id) == expected
 
 
 def otel(**more):
     return {
-        "traceId": "69a55c40a1b2c3d4e5f60718293a4b5c", "spanId": "a" * 16, "parentSpanId": "", "name": "work", "kind": "SERVER",
-        "startTimeUnixNano": 1772445600000000000, "endTimeUnixNano": 1772445600250000000, "status": {"code": "OK"},
-        "attributes": {}, "resource": {"attributes": {"service.name": "payments"}},
-    } | more  # fmt: skip
+        "traceId": "69a55c40a1b2c3d4e5f60718293a4b5c",
+        "spanId": "a" * 16,
+        "parentSpanId": "",
+        "name": "work",
+        "kind": "SERVER",
+        "startTimeUnixNano": 1772445600000000000,
+        "endTimeUnixNano": 1772445600250000000,
+        "status": {"code": "OK"},
+        "attributes": {},
+        "resource": {"attributes": {"service.name": "payments"}},
+    } | more
 
 
 def test_otel_is_the_same_frame():
     spans = parse_otel([orjson.dumps(otel())])
-    same = ["trace_id", "span_id", "parent_id", "service", "kind", "start", "duration_ms", "status", "error", "fault", "throttle"]
+    same = [
+        "trace_id",
+        "span_id",
+        "parent_id",
+        "service",
+        "kind",
+        "start",
+        "duration_ms",
+        "status",
+        "error",
+        "fault",
+        "throttle",
+    ]
     assert spans.schema == SPANS.columns
     assert spans.select(same).equals(parse([seg()]).select(same))
 
 
 def test_otlp_spelling():
-    attributes = [{"key": "http.request.method", "value": {"stringValue": "GET"}}, {"key": "http.route", "value": {"stringValue": "/payments/{id}"}},
-                  {"key": "http.response.status_code", "value": {"intValue": "404"}}]  # fmt: skip
+    attributes = [
+        {"key": "http.request.method", "value": {"stringValue": "GET"}},
+        {"key": "http.route", "value": {"stringValue": "/payments/{id}"}},
+        {"key": "http.response.status_code", "value": {"intValue": "404"}},
+    ]
     resource = {"attributes": [{"key": "service.name", "value": {"stringValue": "ledger"}}]}
-    row = one(otel(attributes=attributes, resource=resource, kind="SPAN_KIND_SERVER", startTimeUnixNano="1772445600000000000"))
-    assert (row["service"], row["operation"], row["status"], row["error"], row["fault"]) == ("ledger", "GET /payments/{id}", 404, True, False)
+    row = one(
+        otel(attributes=attributes, resource=resource, kind="SPAN_KIND_SERVER", startTimeUnixNano="1772445600000000000")
+    )
+    assert (row["service"], row["operation"], row["status"], row["error"], row["fault"]) == (
+        "ledger",
+        "GET /payments/{id}",
+        404,
+        True,
+        False,
+    )
     assert [one(otel(kind=k))["kind"] for k in (1, 2, 3, 4, 5, 0, None)] == [
-        "internal", "server", "client", "producer", "consumer", "internal", "internal",
-    ]  # fmt: skip
+        "internal",
+        "server",
+        "client",
+        "producer",
+        "consumer",
+        "internal",
+        "internal",
+    ]
 
 
 @pytest.mark.parametrize(
     ("status", "attributes", "flags"),
     [
-        ({"code": "ERROR"}, {}, (False, True, False)), ({"code": "STATUS_CODE_ERROR"}, {}, (False, True, False)), ({"code": 2}, {}, (False, True, False)),
-        ({"code": "UNSET"}, {}, (False, False, False)), (None, {}, (False, False, False)),
-        ({"code": "ERROR"}, {"http.status_code": 429}, (True, False, True)), ({}, {"http.response.status_code": 502}, (False, True, False)),
+        ({"code": "ERROR"}, {}, (False, True, False)),
+        ({"code": "STATUS_CODE_ERROR"}, {}, (False, True, False)),
+        ({"code": 2}, {}, (False, True, False)),
+        ({"code": "UNSET"}, {}, (False, False, False)),
+        (None, {}, (False, False, False)),
+        ({"code": "ERROR"}, {"http.status_code": 429}, (True, False, True)),
+        ({}, {"http.response.status_code": 502}, (False, True, False)),
     ],
-)  # fmt: skip
+)
 def test_otel_flags(status, attributes, flags):
     row = one(otel(status=status, attributes=attributes))
     assert (row["error"], row["fault"], row["throttle"]) == flags
@@ -280,7 +454,11 @@ def test_otel_flags(status, attributes, flags):
         ("CLIENT", {"db.system": "dynamodb", "aws.dynamodb.table_names": ["t"]}, ("DynamoDB t", "database")),
         ("CLIENT", {"db.system.name": "postgresql", "db.name": "main"}, ("postgresql main", "database")),
         ("CLIENT", {"rpc.system": "aws-api", "rpc.service": "S3"}, ("S3", "database")),
-        ("CLIENT", {"rpc.system": "aws-api", "rpc.service": "DynamoDB", "aws.dynamodb.table_names": ["t"]}, ("DynamoDB t", "database")),
+        (
+            "CLIENT",
+            {"rpc.system": "aws-api", "rpc.service": "DynamoDB", "aws.dynamodb.table_names": ["t"]},
+            ("DynamoDB t", "database"),
+        ),
         ("PRODUCER", {"messaging.system": "aws_sqs", "messaging.destination.name": "mail"}, ("SQS mail", "queue")),
         ("CONSUMER", {"messaging.system": "aws_sqs", "messaging.destination.name": "mail"}, ("SQS mail", "queue")),
         ("CLIENT", {"peer.service": "ledger", "server.address": "10.0.0.1"}, ("ledger", "service")),
@@ -288,7 +466,7 @@ def test_otel_flags(status, attributes, flags):
         ("SERVER", {"server.address": "payments.example"}, (None, None)),
         ("CLIENT", {}, (None, None)),
     ],
-)  # fmt: skip
+)
 def test_otel_peers(kind, attributes, peer):
     found = one(otel(kind=kind, attributes=attributes))["attributes"]
     assert (found.get("peer.service"), found.get("peer.type")) == peer
@@ -296,7 +474,14 @@ def test_otel_peers(kind, attributes, peer):
 
 def test_otel_in_progress_exceptions_and_links():
     event = {"name": "exception", "attributes": {"exception.type": "E", "exception.message": "m"}}
-    row = one(otel(endTimeUnixNano=None, events=[event], links=[{"traceId": "x", "spanId": "y"}], attributes={"faas.coldstart": True}))
+    row = one(
+        otel(
+            endTimeUnixNano=None,
+            events=[event],
+            links=[{"traceId": "x", "spanId": "y"}],
+            attributes={"faas.coldstart": True},
+        )
+    )
     assert row["duration_ms"] is None
     assert row["attributes"]["exception.type"] == "E"
     assert row["attributes"]["cold_start"] is True

@@ -55,7 +55,7 @@ def _error_rate(requests, errors, *, label, service, period_s, min_requests):
     total = " + ".join(f"FILL({i}, 0)" for i in ids)
     series = "|".join(part.replace("%", "%25").replace("|", "%7C") for part in (requests[0], label))
     rate = {
-        "Id": "error_rate", "Expression": f"IF(requests >= {min_requests}, 100 * ({total}) / requests, 0)",
+        "Id": "error_rate", "Expression": f"100 * ({total}) / IF(requests > {min_requests}, requests, {min_requests})",
         "Label": series, "ReturnData": True, "Period": period_s,
     }
     metrics = [_stat("requests", requests, "Sum", period_s), *(_stat(i, e, "Sum", period_s) for i, e in zip(ids, kept))]
@@ -153,7 +153,7 @@ def key_metrics(
     catalog: pl.DataFrame,  # frame `catalog`, of one account and region; its period is not looked at
     *,
     period_s: int = 300,  # seconds each value covers: 10, 20, 30 or a multiple of 60
-    min_requests: int = 10,  # an error rate is 0 in periods with fewer requests
+    min_requests: int = 20,  # in periods with fewer requests an error rate is taken over this many
     volumes: dict[str, float] | None = None,  # series of `requests.errors` (as in the catalog) to their total, to rank tenants
 ) -> list[KeyMetric]:  # ordered by namespace, then service and kind
     """The metrics of a catalog that are worth an alarm, each with the queries that make it.

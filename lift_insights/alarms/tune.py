@@ -174,11 +174,12 @@ def _measured(study: _Study, windows: _Windows, m: int, size: int, asked: np.nda
     delay = (first[:, :-1] - study.starts)[:, asked]
     caught = np.isfinite(delay)
     rows = np.flatnonzero(caught.any(1))
+    right = np.isfinite(first[:, :-1]).sum(1)  # incidents paged for
     typical = np.full(size, np.nan)
     typical[rows] = [np.median(delay[row][caught[row]]) for row in rows]
     return {
-        "pages": np.bincount(which, minlength=size), "false": np.bincount(which[incident < 0], minlength=size),
-        "caught": caught.sum(1), "delay": typical, "repeats": np.bincount(which[incident >= 0], minlength=size) - np.isfinite(first[:, :-1]).sum(1),
+        "false": np.bincount(which[incident < 0], minlength=size),
+        "caught": caught.sum(1), "delay": typical, "right": right, "repeats": np.bincount(which[incident >= 0], minlength=size) - right,
     }
 
 # %% ../../nbs/52_tune.ipynb #31c88843
@@ -201,7 +202,7 @@ def _tight(thresholds: np.ndarray, level: float, middle: float) -> np.ndarray:
 def _labelled_cost(found: dict, tight: np.ndarray, rate: float) -> np.ndarray:
     """Lower is better; infinite where too many pages are false or no incident is caught."""
     cost = found["repeats"] + np.nan_to_num(found["delay"]) / 300 + 2 * tight + found["false"] - 1000.0 * found["caught"]
-    return np.where((found["false"] <= rate * found["pages"]) & (found["caught"] > 0), cost, np.inf)
+    return np.where((found["false"] <= rate * (found["false"] + found["right"])) & (found["caught"] > 0), cost, np.inf)
 
 # %% ../../nbs/52_tune.ipynb #7f24fcda
 def _unlabelled_cost(found: dict, thresholds: np.ndarray, levels: np.ndarray, tight: np.ndarray, middle: float, spread: float, allowed: float) -> np.ndarray:
@@ -387,7 +388,7 @@ def _study(series: str, part: pl.DataFrame, kind: str, queries: list[dict] | Non
     period = period or _period_of(part)
     blank = _Study(series, kind, period, 0, np.empty(0), np.empty(0), np.empty(0), base)
     bins, values = _bins(part, period, _stat_of(blank))
-    if len(bins) < 2 or bins[-1] - bins[0] < 2 * _LEAD:
+    if len(bins) < 2 or bins[-1] - bins[0] < 2 * _LEAD or period > 604_800:
         return None
     first, last = int(bins[0]), int(bins[-1])
     known = _within(incidents, first, last - first + 1, period)
@@ -418,7 +419,9 @@ def _propose(study: _Study, part: pl.DataFrame, incidents: pl.DataFrame, rate: f
     states = replay(alarm, sole, initial_state="OK", start=datetime.fromtimestamp(float(study.times[_LEAD - 1]), UTC))
     visible = pl.Series(_visible(study, choice.sign), dtype=pl.Boolean)
     known = _within(incidents, study.first, len(study.values), study.period)
-    told, met = judge(pages(states), known.filter(visible), grace_s=_grace(study.period))
+    paged, grace = pages(states), _grace(study.period)
+    told, _ = judge(paged, known, grace_s=grace)  # a page in any incident is not false
+    _, met = judge(paged, known.filter(visible), grace_s=grace)  # but only those that show could be missed
     evidence = _evidence(_shown(study, choice.sign), choice, told, met) | {"not_visible": known.filter(~visible)["label"].to_list()}
     evidence["verdict"] = _verdict(evidence, len(incidents) > 0)
     about = f"{name} {_condition(alarm)}. {evidence['verdict']} Normal median {evidence['normal']['median']:.4g}."

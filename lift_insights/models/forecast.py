@@ -186,8 +186,8 @@ def _prophet(seconds: np.ndarray, x: np.ndarray, h: int, level: float) -> dict:
         from prophet import Prophet
     except ImportError:
         raise InputError("model='prophet' needs Prophet: pip install 'lift_insights[prophet]', or use model='auto'") from None
-    for name in ("cmdstanpy", "prophet"):
-        logging.getLogger(name).setLevel(logging.ERROR)
+    loggers = [logging.getLogger(name) for name in ("cmdstanpy", "prophet", "prophet.plot")]
+    before = [one.disabled for one in loggers]
     begin, period, y = _grid(seconds, x)
     times = begin + period * np.arange(len(y) + h)
     if np.isfinite(y).sum() < 3:
@@ -196,10 +196,14 @@ def _prophet(seconds: np.ndarray, x: np.ndarray, h: int, level: float) -> dict:
     np_state = np.random.get_state()  # noqa: NPY002  Prophet draws its intervals from numpy's global generator
     np.random.seed(0)  # noqa: NPY002
     try:
+        for one in loggers:
+            one.disabled = True  # a level would not do: cmdstanpy sets its own when it first runs
         fitted = Prophet(interval_width=level).fit(pd.DataFrame({"ds": stamps[: len(y)], "y": y}))
         told = fitted.predict(pd.DataFrame({"ds": stamps[len(y) :]}))
     finally:
         np.random.set_state(np_state)  # noqa: NPY002
+        for one, was in zip(loggers, before):
+            one.disabled = was
     mean, lo, hi = (told[c].to_numpy() for c in ("yhat", "yhat_lower", "yhat_upper"))
     if (x >= 0).all():
         mean, lo, hi = (np.maximum(v, 0) for v in (mean, lo, hi))

@@ -6,6 +6,8 @@
 __all__ = ['describe']
 
 # %% ../../nbs/30_trend.ipynb #e67373ab
+from itertools import pairwise
+
 import numpy as np
 import polars as pl
 
@@ -88,7 +90,7 @@ def _sen(
         rho = min(max(_neighbours(rest - np.median(rest)), 0.0), 0.95)
         inflation = (1 + rho) / (1 - rho)
     half = float(ndtri(0.5 + level / 2)) * np.sqrt(n * (n - 1) * (2 * n + 5) / 18 * inflation)
-    lo, hi = int(np.round((len(slopes) - half) / 2)), int(np.round((len(slopes) + half) / 2)) - 1
+    lo, hi = int(np.round((len(slopes) - half) / 2)) - 1, int(np.round((len(slopes) + half) / 2))
     return slope, float(slopes[max(lo, 0)]), float(slopes[min(max(hi, 0), len(slopes) - 1)])
 
 
@@ -109,20 +111,21 @@ def _explained(y: np.ndarray, lag: int) -> float:  # share of each round's varia
 def _proposals(y: np.ndarray, slots_a_day: float) -> list[int]:  # lags worth a try, ascending
     n = len(y)
     power = np.abs(np.fft.rfft(y - y.mean(), 4 * n)) ** 2
-    power[:6] = 0  # fewer than one and a half rounds
+    power[:10] = 0  # fewer than two and a half rounds
     inner = power[1:-1]
     peaks = 1 + np.flatnonzero((inner > power[:-2]) & (inner >= power[2:]))
     peaks = peaks[np.argsort(-power[peaks], kind="stable")[:6]]
-    lags = {int(round(4 * n / k)) for k in peaks} | {int(round(slots_a_day * d)) for d in (1, 7)}
-    return sorted(lag for lag in lags if 4 <= lag <= n // 2)
+    lags = {lag for k in peaks if 4 <= (lag := int(round(4 * n / k))) <= n // 3}
+    return sorted(lags | {lag for d in (1, 7) if 4 <= (lag := int(round(slots_a_day * d))) <= n // 2})
 
 
 def _season(y: np.ndarray, slots_a_day: float) -> int:  # slots of the dominant season, 0 for none
     if len(y) < 16 or not np.ptp(y) > 0:
         return 0
     gains = {lag: _explained(y, lag) for lag in _proposals(y, slots_a_day)}
-    best = max(gains.values(), default=0.0)
-    return min((lag for lag, gain in gains.items() if gain >= 0.9 * best), default=0) if best >= 0.1 else 0
+    proven = {lag: gain for lag, gain in gains.items() if gain >= (0.1 if len(y) >= 4 * lag else 0.3)}
+    best = max(proven.values(), default=0.0)
+    return min((lag for lag, gain in proven.items() if gain >= 0.9 * best), default=0)
 
 # %% ../../nbs/30_trend.ipynb #a8a25e55
 def _repeat(y: np.ndarray, lag: int) -> np.ndarray:  # seasonal part: the medians of each slot of the season, around zero
@@ -147,7 +150,7 @@ def _cuts(y: np.ndarray, least: int = 6) -> list[int]:  # first slot of each new
         spread = float(np.std(local)) or 1e-9 * (abs(middle) + 1)
     rho = min(max(_neighbours(local), 0.0), 0.9)
     price = 6 * np.log(n) * spread**2 * (1 + rho) / (1 - rho)
-    calm = _running_median(y, 5)
+    calm = _running_median(y, 9)
     calm = np.clip(y, calm - 3 * spread, calm + 3 * spread)
     found, open_ = [], [(0, n)]
     while open_:
@@ -183,7 +186,7 @@ def _changes(y: np.ndarray, hours: np.ndarray, slope: float) -> list[tuple[int, 
     base = flat if sloping else y
     cuts = _cuts(base)
     edges = [0, *cuts, len(y)]
-    levels = [float(np.median(base[a:b])) for a, b in zip(edges, edges[1:])]
+    levels = [float(np.median(base[a:b])) for a, b in pairwise(edges)]
     return [(c, after - before) for c, before, after in zip(cuts, levels, levels[1:])]
 
 # %% ../../nbs/30_trend.ipynb #34379930

@@ -7,6 +7,7 @@ __all__ = ['NODES', 'JOURNEYS', 'service_map', 'journeys', 'waterfall']
 
 # %% ../../nbs/62_maps.ipynb #6f4d0843
 from collections import defaultdict
+from itertools import pairwise
 
 import polars as pl
 
@@ -67,7 +68,7 @@ def _order(pairs: list[tuple[str, str]], layer: dict[str, int]) -> tuple[list[li
     for way in ways.values():
         for point in way[1:-1]:
             rows[point[2]].append(point)
-    links = [(one, two) for way in ways.values() for one, two in zip(way, way[1:])]
+    links = [(one, two) for way in ways.values() for one, two in pairwise(way)]
     near = {False: defaultdict(list), True: defaultdict(list)}
     for one, two in links:
         near[False][two].append(one)
@@ -106,7 +107,7 @@ def _placed(rows: list[list], ways: dict[tuple, list]) -> dict:
     tall = {node: WAY_H if isinstance(node, tuple) else CARD_H + GAP_Y for row in rows for node in row}
     near = defaultdict(list)
     for way in ways.values():
-        for one, two in zip(way, way[1:]):
+        for one, two in pairwise(way):
             near[one].append(two)
             near[two].append(one)
     y = {}

@@ -245,7 +245,8 @@ def small_multiples(
     rows = -(-len(names) // columns)
     fig = theme.figure(title=title, height=(72 if title else 32) + 92 * rows + 40, showlegend=False, margin={"l": 12, "r": 12, "b": 40})
     parts = points.filter(pl.col("value").is_finite()).sort("timestamp").partition_by("series", as_dict=True)
-    cells, notes = [_cell(nth, rows, columns) for nth in range(len(names))], []
+    ends = [ms(points["timestamp"].min()), ms(points["timestamp"].max())]
+    cells, notes = [_cell(nth, rows, columns, ends) for nth in range(len(names))], []
     fig.update_layout({name: axis for cell in cells for name, axis in cell["layout"].items()})
     for name, where in zip(names, cells):
         one = parts.get((name,), points.head(0))
@@ -253,18 +254,16 @@ def small_multiples(
     if left_out:
         more = {"x": 1, "y": 0, "yshift": -36, "xref": "paper", "yref": "paper", "showarrow": False}
         notes.append({"text": f"{left_out:,} more series are not shown", "font": {"color": LIGHT["muted"]}} | more)
-    fig.update_layout(annotations=notes)
-    ends = [ms(points["timestamp"].min()), ms(points["timestamp"].max())]
-    return fig.update_xaxes(type="date", range=ends, title=None, showline=False, showgrid=False)
+    return fig.update_layout(annotations=notes)
 
 # %% ../../nbs/61_series.ipynb #3ea38a39
-def _cell(nth: int, rows: int, columns: int) -> dict:
+def _cell(nth: int, rows: int, columns: int, ends: list[float]) -> dict:
     row, column = divmod(nth, columns)
     width, height, n = 1 / columns, 1 / rows, "" if nth == 0 else str(nth + 1)
     x, top = [column * width + 0.012, (column + 1) * width - 0.012], 1 - row * height
     last = row == rows - 1
     axes = {
-        f"xaxis{n}": {"domain": x, "anchor": f"y{n}", "ticks": "", "nticks": 4, "tickformat": "%d %b\nUTC" if last else " "},
+        f"xaxis{n}": {"domain": x, "anchor": f"y{n}", "type": "date", "range": ends, "showline": False, "ticks": "", "nticks": 4, "tickformat": "%d %b\nUTC" if last else " "},
         f"yaxis{n}": {"domain": [top - 0.8 * height, top - 0.3 * height], "anchor": f"x{n}", "visible": False, "rangemode": "tozero"},
     }
     return {"layout": axes, "axes": {"xaxis": f"x{n}", "yaxis": f"y{n}"}, "x": x, "y": top - 0.28 * height}
@@ -336,8 +335,8 @@ def _lane_bars(fig, lanes: pl.DataFrame):
         if not len(mine):
             continue
         width = ms(mine["end"]) - ms(mine["start"])
-        told = [f"<b>{theme.text(r['kind'])}</b> ({severity})<br>{r['start']:%a %d %b %H:%M} – {r['end']:%a %d %b %H:%M} UTC<br>{theme.label(r['series'])}" for r in mine.iter_rows(named=True)]
-        hover = {"hovertext": told, "hoverinfo": "text", "legendgroup": severity, "meta": "finding"}
+        told = [f"<b>{theme.text(r['kind'])}</b> ({theme.text(severity)})<br>{r['start']:%a %d %b %H:%M} – {r['end']:%a %d %b %H:%M} UTC<br>{theme.label(r['series'])}" for r in mine.iter_rows(named=True)]
+        hover = {"hovertext": told, "hoverinfo": "text", "legendgroup": theme.text(severity), "meta": "finding"}
         marker = {"symbol": SYMBOLS.get(severity, "circle"), "size": 10, "color": LIGHT["finding"], "line": {"color": LIGHT["paper"], "width": 1}}
         fig.add_bar(y=mine["lane"].to_list(), x=width, base=ms(mine["start"]), orientation="h", showlegend=False, marker={"color": LIGHT["finding"], "opacity": 0.45}, **hover)
         fig.add_scatter(x=ms(mine["start"]), y=mine["lane"].to_list(), mode="markers", marker=marker, name=f"finding, {theme.text(severity)}", **hover)

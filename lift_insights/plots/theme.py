@@ -9,7 +9,6 @@ __all__ = ['LIGHT', 'DARK', 'CYCLE', 'DASHES', 'SYMBOLS', 'UNITS', 'unit', 'text
 # %% ../../nbs/60_theme.ipynb #d0ef4518
 import html
 import math
-from datetime import datetime
 
 import polars as pl
 
@@ -28,7 +27,7 @@ DARK = {
     "paper": "#151a21", "ink": "#e8edf2", "muted": "#9aa4b0", "grid": "#272e38", "axis": "#434c58",
     "line": "#56b4e9", "band": "rgba(86,180,233,0.17)", "area": "rgba(86,180,233,0.10)",
     "finding": "#ff8a3d", "incident": "#dd8fba", "incident_fill": "rgba(204,121,167,0.18)",
-    "threshold": "#e6b450", "forecast": "#2fc39a", "forecast_band": "rgba(47,195,154,0.18)",
+    "threshold": "#e6b450", "forecast": "#8be3a4", "forecast_band": "rgba(120,220,150,0.18)",
     "alarm": "#ff8a3e", "ok": "#30c49b", "insufficient": "#7d8793",
     "warn": "#e69f00", "card": "#1c232c", "quiet": "#47627c",
 }

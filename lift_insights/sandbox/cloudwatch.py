@@ -487,7 +487,7 @@ def alarm_problem(
     alarm: dict,  # PutMetricAlarm arguments
 ) -> str | None:  # the first thing that AWS would refuse it for; None where it is fine
     """Why AWS would refuse the alarm, or None."""
-    checks = (_unknown_members, _watched, _threshold, _periods, _treatment, _actions)
+    checks = (_unknown_members, _threshold, _watched, _periods, _treatment, _actions)
     return next((problem for check in checks if (problem := check(alarm))), None)
 
 # %% ../../nbs/91_sandbox_cloudwatch.ipynb #94ddd820

@@ -362,6 +362,8 @@ def understood(
         command(parser, query)
         if parser.here.kind != "end":
             parser.need("|")
+            if parser.here.kind == "end":
+                raise malformed("expected a command after |", parser.here.start, parser.here.end)
     return query
 
 # %% ../../nbs/94_sandbox_insights.ipynb #255c0f43

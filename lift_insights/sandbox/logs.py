@@ -398,24 +398,26 @@ def _describe_log_streams(self, logGroupName=None, logGroupIdentifier=None, logS
     group = self.group(logGroupName, logGroupIdentifier)
     if orderBy == "LastEventTime" and logStreamNamePrefix:
         raise invalid("Cannot order by LastEventTime with a logStreamNamePrefix.")
-    streams = [self._stream_described(group, name) for name in group.streams if name.startswith(logStreamNamePrefix or "")]
+    facts = _stream_facts(group.events())
+    streams = [
+        {"logStreamName": name, "creationTime": made, "arn": f"{self.arn(group.name)}:log-stream:{name}", "storedBytes": 0} | facts.get(name, {})
+        for name, made in group.streams.items() if name.startswith(logStreamNamePrefix or "")
+    ]
     by_name = orderBy == "LogStreamName"
     streams.sort(key=lambda s: s["logStreamName"] if by_name else s.get("lastEventTimestamp", 0), reverse=descending)
     page, token = paged(streams, nextToken, limit)
     return {"logStreams": page} | token
 
 
-def _stream_described(self, group: Group, name: str) -> dict:
-    events = group.events()
-    of = np.flatnonzero(events.stream == name)
-    out = {"logStreamName": name, "creationTime": group.streams[name], "arn": f"{self.arn(group.name)}:log-stream:{name}", "storedBytes": 0}
-    if len(of):
-        last = int(events.arrived[of].max())
-        out |= {"firstEventTimestamp": int(events.time[of[0]]), "lastEventTimestamp": int(events.time[of[-1]]), "lastIngestionTime": last}
-    return out
+def _stream_facts(events: Events) -> dict[str, dict]:
+    frame = pl.DataFrame({"stream": events.stream.tolist(), "time": events.time, "arrived": events.arrived}, schema_overrides={"stream": pl.String})
+    facts = frame.group_by("stream").agg(
+        firstEventTimestamp=pl.col("time").min(), lastEventTimestamp=pl.col("time").max(), lastIngestionTime=pl.col("arrived").max()
+    )
+    return {row.pop("stream"): row for row in facts.iter_rows(named=True)}
 
 
-Logs.describe_log_streams, Logs._stream_described = _describe_log_streams, _stream_described
+Logs.describe_log_streams = _describe_log_streams
 
 # %% ../../nbs/92_sandbox_logs.ipynb #ce086b7b
 DAY_MS = 86_400_000

@@ -20,6 +20,7 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from importlib import import_module
 from pathlib import Path
+from xml.sax.saxutils import escape
 
 import orjson
 
@@ -174,7 +175,7 @@ class LocalAWS:
             return _hang_up(environ, start_response)
         except Exception as error:  # noqa: BLE001  a fault of ours: said at once (501 is not retried), not hidden
             status, answer = 501, AwsError("InternalFailure", f"the local AWS failed: {type(error).__name__}: {error}", 501)
-        return _respond(status, answer, start_response)
+        return _respond(status, answer, start_response, xml=_speaks_xml(environ, signed))
 
 # %% ../../nbs/90_sandbox.ipynb #144f2637
 def _body(environ) -> bytes:
@@ -190,13 +191,20 @@ def _hang_up(environ, start_response):
     return []
 
 
-def _respond(status: int, answer, start_response):
+def _speaks_xml(environ, signed) -> bool:
+    """Does the client expect XML? None of the services here does, but a refusal of another has to be readable too."""
+    return signed == "s3" or environ.get("CONTENT_TYPE", "").startswith("application/x-www-form-urlencoded")
+
+
+def _respond(status: int, answer, start_response, *, xml: bool = False):
     headers = [("Content-Type", "application/x-amz-json-1.0"), ("x-amzn-RequestId", "00000000-0000-4000-8000-000000000000")]
     if isinstance(answer, AwsError):
         side = "Sender" if status < 500 else "Receiver"
         headers += [("x-amzn-ErrorType", answer.code), ("x-amzn-query-error", f"{answer.code};{side}")]
-        answer = {"__type": answer.code, "message": answer.message, **answer.members}
+        error, answer = answer, {"__type": answer.code, "message": answer.message, **answer.members}
     body = orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY)
+    if xml:
+        body = f"<ErrorResponse><Error><Code>{escape(error.code)}</Code><Message>{escape(error.message)}</Message></Error></ErrorResponse>".encode()
     start_response(f"{status} Answer", [*headers, ("Content-Length", str(len(body)))])
     return [body]
 

@@ -88,8 +88,8 @@ def _called(node: dict, name: str, annotations: dict, request: dict) -> tuple[st
     namespace = node.get("namespace")
     product = _either(annotations, "aws.service") or (name.partition(".")[0] if namespace == "aws" else None)
     if product:
-        key = next((k for k in aws if k in _RESOURCES), None)
-        resource = aws[key] if key else next((v for k, v in annotations.items() if k[4:] in _RESOURCES), None)
+        keys = _RESOURCES.intersection(aws)
+        resource = aws[min(keys)] if keys else next((v for k, v in annotations.items() if k[4:] in _RESOURCES), None)
         return f"{product} {_last_part(str(resource))}" if resource else product, _peer_type(product)
     if "sql" in node:
         sql = node["sql"]
@@ -100,9 +100,12 @@ def _called(node: dict, name: str, annotations: dict, request: dict) -> tuple[st
     return (name, "external") if namespace == "remote" else None
 
 # %% ../../nbs/24_xray.ipynb #1e64f465
+_KEPT = ("origin", "links", "in_progress")
+
+
 def _more(node: dict, annotations: dict) -> dict:
     """What a segment or subsegment says beyond the columns."""
-    out = {key: node[key] for key in ("origin", "links", "in_progress") if node.get(key)}
+    out = {key: node[key] for key in _KEPT if node.get(key)}
     metadata = node.get("metadata")
     lift = (metadata.get("lift") or (metadata.get("default") or {}).get("lift") or {}) if metadata else {}
     if annotations or lift:

@@ -24,6 +24,7 @@
     if (el.dataset.size === "panel") {
       layout.height = 176; layout.showlegend = false;
       layout.margin = {l: 40, r: 6, t: 8, b: 34};
+      layout.xaxis = {...layout.xaxis, nticks: el.clientWidth < 260 ? 4 : 6, tickangle: 0};
     }
     if (el.clientWidth < 640) layout.annotations = (layout.annotations || []).filter(a => a.name !== "incident");  // no room for names
     return layout;
@@ -50,9 +51,10 @@
     printing = true;
     closed = [...document.querySelectorAll("details:not([open])")];
     closed.forEach(d => { d.open = true; });
-    plots.forEach(draw);
+    document.body.className = "printing";  // as narrow as A4: figures are drawn before the browser lays out its pages
+    plots.forEach(el => { el.style.zoom = Math.min(1, el.parentElement.clientWidth / (parseInt(el.style.minWidth) || 1)); draw(el); });
   });
-  addEventListener("afterprint", () => { printing = false; closed.forEach(d => { d.open = false; }); [...drawn].forEach(draw); });
+  addEventListener("afterprint", () => { printing = false; document.body.className = ""; plots.forEach(el => { el.style.zoom = ""; }); closed.forEach(d => { d.open = false; }); [...drawn].forEach(draw); });
 
   const links = new Map([...document.querySelectorAll("nav a")].map(a => [a.hash.slice(1), a]));
   const here = new IntersectionObserver(seen => {

@@ -1,0 +1,649 @@
+"""CloudWatch of the local AWS, over HTTP, against what brute force makes of what was put."""
+
+import json
+import math
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import polars as pl
+import pytest
+from botocore.exceptions import ClientError, ParamValidationError
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lift_insights import sandbox
+from lift_insights.sandbox.cloudwatch import (
+    CloudWatch,
+    aggregate,
+    chunk_of,
+    chunks_of,
+    dashboard_problems,
+    joined,
+    part,
+)
+
+NOW = datetime(2026, 3, 15, tzinfo=UTC)
+
+
+@pytest.fixture(scope="module")
+def session():
+    with sandbox.local(None, clock=NOW) as session:
+        yield session
+
+
+@pytest.fixture
+def cloudwatch(session):
+    return session.client("cloudwatch")
+
+
+def brute(data, stat, period, start, end):
+    """{start of period: statistic} from [(seconds, value, count)], one loop at a time."""
+    buckets = {}
+    for t, value, count in data:
+        if math.floor(start / period) * period <= t < end:
+            buckets.setdefault(int(t // period * period), []).extend([value] * int(count))
+    known = {"Sum": sum, "SampleCount": len, "Average": lambda v: sum(v) / len(v), "Minimum": min, "Maximum": max}
+    make = known.get(stat) or (lambda v: float(np.percentile(v, float(stat[1:]))))
+    return {t: make(values) for t, values in buckets.items()}
+
+
+STATS = ("Sum", "SampleCount", "Average", "Minimum", "Maximum", "p0", "p50", "p90.5", "p99", "p100")
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(
+        st.tuples(
+            st.integers(0, 3000), st.lists(st.tuples(st.integers(0, 50), st.integers(1, 4)), min_size=1, max_size=5)
+        ),
+        min_size=1,
+        max_size=30,
+    ),
+    st.sampled_from([60, 300, 900]),
+    st.integers(0, 1500),
+    st.integers(1, 2000),
+    st.integers(1, 30),
+)
+def test_aggregates_are_what_brute_force_says(data, period, start, length, cut):
+    def chunk(rows):
+        rows = sorted(rows, key=lambda row: row[0])
+        values = [pair for _, pairs in rows for pair in pairs]
+        columns = (np.array([v for v, _ in values], float), np.array([n for _, n in values], float))
+        return chunk_of(np.array([float(t) for t, _ in rows]), np.array([len(p) for _, p in rows]), *columns)
+
+    whole = joined([chunk(rows) for rows in (data[:cut], data[cut:]) if rows])
+    flat = [(t, v, n) for t, pairs in data for v, n in pairs]
+    for stat in STATS:
+        times, values = aggregate(whole, stat, period, start, start + length)
+        expected = brute(flat, stat, period, start, start + length)
+        assert times.tolist() == sorted(expected)
+        assert values.tolist() == pytest.approx([expected[t] for t in sorted(expected)])
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.sampled_from("ab"), st.sampled_from("xy"), st.sampled_from(["p", "q"]), st.integers(0, 9)),
+        min_size=1,
+        max_size=30,
+    )
+)
+def test_a_frame_of_samples_is_cut_by_metric(rows):
+    frame = pl.DataFrame(
+        {
+            "namespace": [r[0] for r in rows],
+            "metric": [r[1] for r in rows],
+            "unit": ["Count"] * len(rows),
+            "dimensions": [[{"name": "d", "value": r[2]}] for r in rows],
+            "timestamp": [NOW + timedelta(minutes=r[3]) for r in rows],
+            "values": [[float(i), 1.0] for i in range(len(rows))],
+            "counts": [[1, 2]] * len(rows),
+        }
+    )
+    found = {key: chunk for key, _, chunk in chunks_of(frame)}
+    assert found.keys() == {(n, m, (("d", d),)) for n, m, d, _ in rows}
+    for (namespace, metric, ((_, d),)), chunk in found.items():
+        mine = sorted((t, i) for i, (n, m, p, t) in enumerate(rows) if (n, m, p) == (namespace, metric, d))
+        assert chunk.time.tolist() == [(NOW + timedelta(minutes=t)).timestamp() for t, _ in mine]
+        assert chunk.total.tolist() == [i + 2.0 for _, i in mine]
+        assert part(chunk, 0, 1).value.tolist() == [float(mine[0][1]), 1.0]
+
+
+def put(cloudwatch, name, data, namespace="t", dimensions=()):
+    rows = [
+        {"MetricName": name, "Dimensions": list(dimensions), "Timestamp": t, "Values": v, "Counts": n}
+        for t, v, n in data
+    ]
+    for i in range(0, len(rows), 1000):
+        cloudwatch.put_metric_data(Namespace=namespace, MetricData=rows[i : i + 1000])
+
+
+def query(name, stat, period, namespace="t", dimensions=(), **more):
+    metric = {"Namespace": namespace, "MetricName": name, "Dimensions": list(dimensions)}
+    return {
+        "Id": "q" + stat.lower().replace(".", "_"),
+        "MetricStat": {"Metric": metric, "Period": period, "Stat": stat},
+    } | more
+
+
+def test_get_metric_data_over_http(cloudwatch):
+    rng = np.random.default_rng(3)
+    data = [
+        (NOW - timedelta(minutes=int(m)), rng.integers(0, 100, 3).astype(float).tolist(), [1, 2, 3])
+        for m in rng.integers(1, 400, 300)
+    ]
+    put(cloudwatch, "latency", data, dimensions=[{"Name": "b", "Value": "2"}, {"Name": "a", "Value": "1"}])
+    start, end = NOW - timedelta(hours=5), NOW - timedelta(hours=1)
+    flat = [(t.timestamp(), v, n) for t, vs, ns in data for v, n in zip(vs, ns, strict=True)]
+    dimensions = [{"Name": "a", "Value": "1"}, {"Name": "b", "Value": "2"}]
+    for scan in ("TimestampAscending", "TimestampDescending"):
+        queries = [query("latency", stat, 300, dimensions=dimensions) for stat in STATS]
+        got = cloudwatch.get_metric_data(MetricDataQueries=queries, StartTime=start, EndTime=end, ScanBy=scan)[
+            "MetricDataResults"
+        ]
+        assert [r["Id"] for r in got] == [q["Id"] for q in queries]
+        for result, stat in zip(got, STATS, strict=True):
+            expected = brute(flat, stat, 300, start.timestamp(), end.timestamp())
+            times = sorted(expected, reverse=scan == "TimestampDescending")
+            assert [t.timestamp() for t in result["Timestamps"]] == times
+            assert result["Values"] == pytest.approx([expected[t] for t in times])
+            assert (result["StatusCode"], result["Label"]) == ("Complete", "latency")
+
+
+def test_a_metric_is_found_by_exactly_its_dimensions(cloudwatch):
+    d = {"Name": "a", "Value": "1"}
+    put(cloudwatch, "exact", [(NOW, [1.0], [1])], dimensions=[d])
+    put(cloudwatch, "exact", [(NOW, [10.0], [1])], dimensions=[d, {"Name": "b", "Value": "2"}])
+    put(cloudwatch, "exact", [(NOW, [100.0], [1])], namespace="other", dimensions=[d])
+
+    def total(**where):
+        q = query("exact", "Sum", 60, **where)
+        return cloudwatch.get_metric_data(MetricDataQueries=[q], StartTime=NOW, EndTime=NOW + timedelta(minutes=1))[
+            "MetricDataResults"
+        ][0]["Values"]
+
+    assert total(dimensions=[d]) == [1.0]
+    assert total(dimensions=[d, {"Name": "b", "Value": "2"}]) == [10.0]
+    assert total(namespace="other", dimensions=[d]) == [100.0]
+    assert total() == total(dimensions=[{"Name": "b", "Value": "2"}]) == []
+
+
+def test_the_window_takes_its_start_and_leaves_its_end(cloudwatch):
+    put(cloudwatch, "edge", [(NOW - timedelta(minutes=m), [float(m)], [1]) for m in (3, 2, 1)])
+    q = query("edge", "Sum", 60)
+    got = cloudwatch.get_metric_data(
+        MetricDataQueries=[q], StartTime=NOW - timedelta(minutes=3), EndTime=NOW - timedelta(minutes=1)
+    )
+    assert got["MetricDataResults"][0]["Values"] == [2.0, 3.0]
+
+
+def test_pages(cloudwatch):
+    put(cloudwatch, "long", [(NOW - timedelta(minutes=m), [float(m)], [1]) for m in range(1, 701)])
+    ask = {"StartTime": NOW - timedelta(days=1), "EndTime": NOW, "MaxDatapoints": 1000}
+    queries = [query("long", s, 60) for s in ("Sum", "Maximum", "SampleCount")] + [query("nothing", "Average", 60)]
+    values, statuses, token, pages = {}, {}, {}, 0
+    while True:
+        got = cloudwatch.get_metric_data(MetricDataQueries=queries, **ask, **token)
+        pages += 1
+        assert sum(len(r["Values"]) for r in got["MetricDataResults"]) <= 1000
+        for r in got["MetricDataResults"]:
+            values.setdefault(r["Id"], []).extend(zip(r["Timestamps"], r["Values"], strict=True))
+            statuses.setdefault(r["Id"], []).append(r["StatusCode"])
+        if "NextToken" not in got:
+            break
+        token = {"NextToken": got["NextToken"]}
+    assert pages == 3
+    assert [v for _, v in values["qsum"]] == [float(m) for m in range(1, 701)]
+    assert {name: len(v) for name, v in values.items()} == {
+        "qsum": 700,
+        "qmaximum": 700,
+        "qsamplecount": 700,
+        "qaverage": 0,
+    }
+    assert statuses["qmaximum"] == ["PartialData", "Complete"]
+    assert all(s[-1] == "Complete" for s in statuses.values())
+
+
+def test_a_hundred_thousand_datapoints_fit_on_a_page_and_one_more_does_not():
+    rows = 4100
+    service = CloudWatch(lambda: NOW, "us-east-1")
+    names = [f"m{i}" for i in range(25)]
+    times = pl.DataFrame(
+        {"timestamp": pl.datetime_range(NOW - timedelta(minutes=5 * rows), NOW, "5m", closed="left", eager=True)}
+    )
+    empty = pl.lit([], dtype=pl.List(pl.Struct({"name": pl.String, "value": pl.String})))
+    frame = times.join(pl.DataFrame({"metric": names}), how="cross").with_columns(
+        namespace=pl.lit("n"), unit=pl.lit("None"), dimensions=empty, values=pl.lit([1.0]), counts=pl.lit([1])
+    )
+    service.lay_in(frame)
+    queries = [query(name, "Sum", 300, namespace="n", Id=name) for name in names]
+    got = service.get_metric_data(queries, NOW.timestamp() - rows * 300, NOW.timestamp())
+    assert sum(len(r["Values"]) for r in got["MetricDataResults"]) == 100_800
+    rest = service.get_metric_data(queries, NOW.timestamp() - rows * 300, NOW.timestamp(), NextToken=got["NextToken"])
+    assert sum(len(r["Values"]) for r in rest["MetricDataResults"]) == 25 * rows - 100_800
+    assert "NextToken" not in rest
+
+
+def test_math(cloudwatch):
+    put(cloudwatch, "total", [(NOW - timedelta(minutes=m), [10.0], [1]) for m in (3, 2, 1)])
+    put(cloudwatch, "bad", [(NOW - timedelta(minutes=m), [float(m)], [1]) for m in (3, 2, 1)])
+    queries = [
+        {"Id": "rate", "Expression": "100 * bad / total", "Label": "error rate"},
+        {"Id": "twice", "Expression": "rate * 2"},
+        query("total", "Sum", 60, Id="total", ReturnData=False),
+        query("bad", "Sum", 60, Id="bad"),
+    ]
+    got = cloudwatch.get_metric_data(
+        MetricDataQueries=queries, StartTime=NOW - timedelta(hours=1), EndTime=NOW, ScanBy="TimestampAscending"
+    )
+    assert {r["Id"]: (r["Label"], r["Values"]) for r in got["MetricDataResults"]} == {
+        "rate": ("error rate", [30.0, 20.0, 10.0]),
+        "twice": ("twice", [60.0, 40.0, 20.0]),
+        "bad": ("bad", [3.0, 2.0, 1.0]),
+    }
+
+
+@pytest.mark.parametrize(
+    ("queries", "says"),
+    [
+        ([{"Id": "a", "Expression": "SEARCH('{AWS/Lambda}', 'Sum')"}], "SEARCH"),
+        ([{"Id": "a", "Expression": 'SELECT AVG(x) FROM "y"'}], "SELECT"),
+        ([{"Id": "a", "Expression": "SUM(METRICS())"}, query("x", "Sum", 60)], "METRICS"),
+        ([{"Id": "a", "Expression": "nosuch + 1"}], "nosuch"),
+        ([{"Id": "a", "Expression": "1 +"}], "Error in expression"),
+        ([{"Id": "a"}], "exactly one of MetricStat and Expression"),
+        ([query("x", "Sum", 60, Expression="1")], "exactly one of MetricStat and Expression"),
+        ([query("x", "Sum", 60)] * 2, "not unique"),
+        ([query("x", "Sum", 60, Id="Big")], "pattern"),
+        ([query("x", "Sum", 45)], "multiple of 60"),
+        ([query("x", "TM(5%:95%)", 60, Id="a")], "does not know the statistic"),
+        ([query("x", "p101", 60)], "does not know the statistic"),
+        ([query("x", "sum", 60)], "does not know the statistic"),
+        ([query("x", "Sum", 60, Label="${MAX}")], "dynamic labels"),
+        ([query("x", "Sum", 60, AccountId="999999999999")], "no account"),
+        ([query("x", "Sum", 60, Id=f"q{i}") for i in range(501)], "1 to 500"),
+    ],
+)
+def test_refused_queries(cloudwatch, queries, says):
+    with pytest.raises(ClientError, match=says) as error:
+        cloudwatch.get_metric_data(MetricDataQueries=queries, StartTime=NOW - timedelta(hours=1), EndTime=NOW)
+    assert error.value.response["Error"]["Code"] == "ValidationError"
+
+
+def test_refused_windows_and_tokens(cloudwatch):
+    ask = {"MetricDataQueries": [query("x", "Sum", 60)], "StartTime": NOW - timedelta(hours=1), "EndTime": NOW}
+    for wrong in ({"StartTime": NOW}, {"MaxDatapoints": 100_801}, {"NextToken": "!"}, {"NextToken": "OTk5"}):
+        with pytest.raises(ClientError):
+            cloudwatch.get_metric_data(**ask | wrong)
+
+
+@pytest.mark.parametrize(
+    ("datum", "says"),
+    [
+        ({"Value": math.nan}, "invalid|constraint"),
+        ({"Value": math.inf}, "invalid|constraint"),
+        ({"Value": 2.0**361}, "is invalid"),
+        ({"Values": [1.0, math.nan]}, "invalid|constraint"),
+        ({"Values": [1.0] * 151}, "1 to 150"),
+        ({"Values": [1.0], "Counts": [1, 2]}, "same size"),
+        ({"Values": [1.0], "Counts": [0]}, "greater than 0"),
+        ({"Value": 1.0, "Values": [1.0]}, "exactly one"),
+        ({}, "exactly one"),
+        ({"Value": 1.0, "Timestamp": NOW - timedelta(days=14, seconds=1)}, "two weeks"),
+        ({"Value": 1.0, "Timestamp": NOW + timedelta(hours=2, seconds=1)}, "two hours"),
+        ({"Value": 1.0, "Unit": "Parsec"}, "enum value set"),
+        ({"Value": 1.0, "StorageResolution": 30}, "StorageResolution"),
+        (
+            {"Value": 1.0, "Dimensions": [{"Name": f"d{i}", "Value": "v"} for i in range(31)]},
+            "less than or equal to 30",
+        ),
+        ({"Value": 1.0, "Dimensions": [{"Name": "d", "Value": "v"}, {"Name": "d", "Value": "w"}]}, "twice"),
+        ({"StatisticValues": {"SampleCount": 0, "Sum": 0, "Minimum": 0, "Maximum": 0}}, "SampleCount above 0"),
+        ({"StatisticValues": {"SampleCount": 2, "Sum": 3, "Minimum": 2, "Maximum": 1}}, "Minimum not above"),
+    ],
+)
+def test_refused_data(cloudwatch, datum, says):
+    with pytest.raises(ClientError, match=says):
+        cloudwatch.put_metric_data(
+            Namespace="bad", MetricData=[{"MetricName": "ok", "Value": 1.0}, {"MetricName": "x"} | datum]
+        )
+    assert cloudwatch.list_metrics(Namespace="bad")["Metrics"] == []  # nothing of the call was kept
+
+
+def test_refused_calls(cloudwatch):
+    with pytest.raises(ClientError, match="1000"):
+        cloudwatch.put_metric_data(Namespace="bad", MetricData=[{"MetricName": "x", "Value": 1}] * 1001)
+    with pytest.raises(ClientError, match="AWS's own"):
+        cloudwatch.put_metric_data(Namespace="AWS/Lambda", MetricData=[{"MetricName": "x", "Value": 1}])
+    big = [{"MetricName": "x", "Values": list(np.random.default_rng(0).random(150))} for _ in range(500)]
+    with pytest.raises(ClientError, match="1 MB"):
+        cloudwatch.put_metric_data(Namespace="bad", MetricData=big)
+    with pytest.raises((ClientError, ParamValidationError)):
+        cloudwatch.put_metric_data(Namespace="", MetricData=[{"MetricName": "x", "Value": 1}])
+
+
+def test_edges_of_the_clock_are_taken(cloudwatch):
+    for t in (NOW - timedelta(days=14), NOW + timedelta(hours=2)):
+        cloudwatch.put_metric_data(Namespace="clock", MetricData=[{"MetricName": "x", "Timestamp": t, "Value": 1}])
+
+
+def test_statistic_sets_lose_percentiles(cloudwatch):
+    stats = {"SampleCount": 4, "Sum": 10, "Minimum": 1, "Maximum": 4}
+    cloudwatch.put_metric_data(
+        Namespace="sets",
+        MetricData=[
+            {"MetricName": "m", "Timestamp": NOW - timedelta(minutes=2), "StatisticValues": stats},
+            {"MetricName": "m", "Timestamp": NOW - timedelta(minutes=1), "Values": [1.0, 9.0]},
+            {
+                "MetricName": "m",
+                "Timestamp": NOW,
+                "StatisticValues": {"SampleCount": 3, "Sum": 6, "Minimum": 2, "Maximum": 2},
+            },
+            {"MetricName": "m", "Timestamp": NOW + timedelta(minutes=1), "Values": [-1.0, 9.0]},
+        ],
+    )
+    queries = [query("m", s, 60, namespace="sets") for s in ("p50", "Average", "Maximum")]
+    ask = {
+        "StartTime": NOW - timedelta(minutes=5),
+        "EndTime": NOW + timedelta(minutes=5),
+        "ScanBy": "TimestampAscending",
+    }
+    got = {
+        r["Id"]: r["Values"] for r in cloudwatch.get_metric_data(MetricDataQueries=queries, **ask)["MetricDataResults"]
+    }
+    assert got == {"qp50": [5.0, 2.0], "qaverage": [2.5, 5.0, 2.0, 4.0], "qmaximum": [4.0, 9.0, 2.0, 9.0]}
+
+
+def test_get_metric_statistics(cloudwatch):
+    put(cloudwatch, "old", [(NOW - timedelta(minutes=m), [float(m), 2.0], [1, 1]) for m in range(1, 11)])
+    ask = {"Namespace": "t", "MetricName": "old", "StartTime": NOW - timedelta(minutes=10), "EndTime": NOW}
+    got = cloudwatch.get_metric_statistics(**ask, Period=300, Statistics=["Sum"], ExtendedStatistics=["p50"])
+    points = sorted(got["Datapoints"], key=lambda p: p["Timestamp"])
+    assert [(p["Sum"], p["ExtendedStatistics"]["p50"]) for p in points] == [(50.0, 4.0), (25.0, 2.0)]
+    wide = ask | {"StartTime": NOW - timedelta(minutes=1441)}
+    with pytest.raises(ClientError, match="1,440"):
+        cloudwatch.get_metric_statistics(**wide, Period=60, Statistics=["Sum"])
+    with pytest.raises(ClientError, match="Must specify either"):
+        cloudwatch.get_metric_statistics(**ask, Period=60)
+
+
+def test_units_are_a_filter(cloudwatch):
+    for unit, value in (("Milliseconds", 5.0), ("Seconds", 1.0)):
+        cloudwatch.put_metric_data(
+            Namespace="units", MetricData=[{"MetricName": "m", "Timestamp": NOW, "Value": value, "Unit": unit}]
+        )
+    q = query("m", "Sum", 60, namespace="units")
+    for unit, expected in ((None, [6.0]), ("Seconds", [1.0]), ("Bytes", [])):
+        one = json.loads(json.dumps(q))
+        one["MetricStat"] |= {"Unit": unit} if unit else {}
+        got = cloudwatch.get_metric_data(MetricDataQueries=[one], StartTime=NOW, EndTime=NOW + timedelta(hours=1))
+        assert got["MetricDataResults"][0]["Values"] == expected
+
+
+def test_list_metrics():
+    with sandbox.local(None, clock=NOW) as session:
+        cloudwatch = session.client("cloudwatch")
+        for i in range(1203):
+            when = NOW - timedelta(hours=1 if i % 2 else 5)
+            dimensions = [{"Name": "path", "Value": f"/{i}"}, {"Name": "kind", "Value": str(i % 3)}]
+            put_one = {"MetricName": f"m{i % 2}", "Dimensions": dimensions, "Timestamp": when, "Value": 1}
+            if i % 400 == 0:
+                batch = []
+            batch.append(put_one)
+            if i % 400 == 399 or i == 1202:
+                cloudwatch.put_metric_data(Namespace="shop", MetricData=batch)
+        pages = [p["Metrics"] for p in cloudwatch.get_paginator("list_metrics").paginate(Namespace="shop")]
+        assert [len(p) for p in pages] == [500, 500, 203]
+        assert len({json.dumps(m, sort_keys=True) for p in pages for m in p}) == 1203
+
+        def count(**where):
+            return sum(len(p["Metrics"]) for p in cloudwatch.get_paginator("list_metrics").paginate(**where))
+
+        assert count(MetricName="m0") == 602
+        assert count(Namespace="nobody") == 0
+        assert count(Dimensions=[{"Name": "kind", "Value": "1"}]) == 401
+        assert count(Dimensions=[{"Name": "path"}, {"Name": "kind"}]) == 1203
+        assert count(Dimensions=[{"Name": "other"}]) == 0
+        assert count(RecentlyActive="PT3H") == 601
+
+
+ALARM = {
+    "AlarmName": "a",
+    "EvaluationPeriods": 5,
+    "ComparisonOperator": "GreaterThanOrEqualToThreshold",
+    "Namespace": "shop",
+    "MetricName": "latency",
+    "Period": 60,
+    "Threshold": 0.0,
+    "Statistic": "Average",
+}
+TOPIC = "arn:aws:sns:us-east-1:123456789012:pager"
+METRICS = [
+    {"Id": "e", "Expression": "bad / total", "Label": "rate", "ReturnData": True},
+    {
+        "Id": "bad",
+        "MetricStat": {
+            "Metric": {"Namespace": "s", "MetricName": "b", "Dimensions": [{"Name": "x", "Value": "y"}]},
+            "Period": 60,
+            "Stat": "Sum",
+            "Unit": "Count",
+        },
+        "ReturnData": False,
+    },
+    {
+        "Id": "total",
+        "MetricStat": {"Metric": {"Namespace": "s", "MetricName": "t"}, "Period": 60, "Stat": "p99.9"},
+        "ReturnData": False,
+    },
+]
+MATH = {
+    "AlarmName": "m",
+    "EvaluationPeriods": 3,
+    "ComparisonOperator": "LessThanThreshold",
+    "Threshold": 1.5,
+    "Metrics": METRICS,
+}
+BAND = {
+    "AlarmName": "band",
+    "EvaluationPeriods": 2,
+    "ComparisonOperator": "LessThanLowerOrGreaterThanUpperThreshold",
+    "ThresholdMetricId": "ad",
+    "Metrics": [
+        METRICS[1] | {"ReturnData": True},
+        {"Id": "ad", "Expression": "ANOMALY_DETECTION_BAND(bad, 2)", "ReturnData": True},
+    ],
+}
+
+
+@pytest.mark.parametrize(
+    "alarm",
+    [
+        ALARM,
+        ALARM
+        | {
+            "AlarmDescription": "why — and what to do",
+            "ActionsEnabled": False,
+            "OKActions": [TOPIC],
+            "AlarmActions": [TOPIC, TOPIC + "2"],
+            "InsufficientDataActions": [TOPIC],
+            "Dimensions": [{"Name": "b", "Value": "2"}, {"Name": "a", "Value": "1"}],
+            "Unit": "Milliseconds",
+            "DatapointsToAlarm": 3,
+            "TreatMissingData": "notBreaching",
+            "Threshold": 1e-9,
+        },
+        {k: v for k, v in ALARM.items() if k != "Statistic"}
+        | {"ExtendedStatistic": "p99.9", "EvaluateLowSampleCountPercentile": "ignore"},
+        MATH | {"DatapointsToAlarm": 2, "TreatMissingData": "breaching", "AlarmDescription": "d"},
+        BAND,
+        ALARM | {"Period": 3600, "EvaluationPeriods": 168},
+        ALARM | {"Period": 60, "EvaluationPeriods": 1440},
+    ],
+)
+def test_an_alarm_comes_back_as_it_was_put(cloudwatch, alarm):
+    cloudwatch.put_metric_alarm(**alarm, Tags=[{"Key": "made-by", "Value": "tests"}])
+    back = cloudwatch.describe_alarms(AlarmNames=[alarm["AlarmName"]])["MetricAlarms"][0]
+    assert {name: back.get(name) for name in alarm} == alarm
+    added = back.keys() - alarm.keys()
+    assert added <= {
+        "ActionsEnabled",
+        "OKActions",
+        "AlarmActions",
+        "InsufficientDataActions",
+        "Dimensions",
+        "AlarmArn",
+        "StateValue",
+        "StateReason",
+        "StateUpdatedTimestamp",
+        "StateTransitionedTimestamp",
+        "AlarmConfigurationUpdatedTimestamp",
+    }
+    assert cloudwatch.list_tags_for_resource(ResourceARN=back["AlarmArn"])["Tags"] == [
+        {"Key": "made-by", "Value": "tests"}
+    ]
+    again = {name: value for name, value in back.items() if name in alarm}
+    cloudwatch.put_metric_alarm(**again)
+    assert cloudwatch.describe_alarms(AlarmNames=[alarm["AlarmName"]])["MetricAlarms"][0] == back
+    cloudwatch.delete_alarms(AlarmNames=[alarm["AlarmName"]])
+    assert cloudwatch.describe_alarms(AlarmNames=[alarm["AlarmName"]])["MetricAlarms"] == []
+
+
+def without(alarm, *names):
+    return {name: value for name, value in alarm.items() if name not in names}
+
+
+@pytest.mark.parametrize(
+    ("alarm", "says"),
+    [
+        (ALARM | {"EvaluationPeriods": 1441}, "more than 1 day"),
+        (ALARM | {"Period": 3600, "EvaluationPeriods": 169}, "more than 7 day"),
+        (ALARM | {"Period": 90}, "multiple of 60"),
+        (ALARM | {"Period": 5}, "multiple of 60"),
+        (without(ALARM, "Threshold"), "Threshold is required"),
+        (without(ALARM, "Statistic"), "Exactly one of Statistic"),
+        (ALARM | {"ExtendedStatistic": "p99"}, "Exactly one of Statistic"),
+        (without(ALARM, "Statistic") | {"ExtendedStatistic": "p99x"}, "not supported"),
+        (without(ALARM, "Namespace"), "Namespace is required"),
+        (without(ALARM, "MetricName"), "MetricName is required"),
+        (without(ALARM, "ComparisonOperator"), "ComparisonOperator is required"),
+        (without(ALARM, "EvaluationPeriods"), "EvaluationPeriods is required"),
+        (ALARM | {"DatapointsToAlarm": 6}, "DatapointsToAlarm"),
+        (ALARM | {"TreatMissingData": "zero"}, "TreatMissingData"),
+        (ALARM | {"EvaluateLowSampleCountPercentile": "ignore"}, "percentile"),
+        (ALARM | {"AlarmName": "a" * 256}, "less than or equal to 255"),
+        (ALARM | {"ComparisonOperator": "LessThanLowerThreshold"}, "ThresholdMetricId"),
+        (ALARM | {"AlarmActions": ["pager"]}, "Invalid arn"),
+        (ALARM | {"AlarmActions": [TOPIC] * 6}, "less than or equal to 5"),
+        (MATH | {"Period": 60}, "cannot be specified with Period"),
+        (MATH | {"Metrics": [METRICS[0] | {"ReturnData": False}, *METRICS[1:]]}, "Exactly 1 element"),
+        (MATH | {"Metrics": [METRICS[0], METRICS[1] | {"ReturnData": True}, METRICS[2]]}, "Exactly 1 element"),
+        (MATH | {"Metrics": [METRICS[0] | {"Expression": "SEARCH('x', 'Sum')"}, *METRICS[1:]]}, "SEARCH"),
+        (MATH | {"Metrics": [METRICS[0] | {"Expression": "bad / nobody"}, *METRICS[1:]]}, "nobody"),
+        (MATH | {"Metrics": [METRICS[0], *(METRICS[1] | {"Id": f"m{i}"} for i in range(11))]}, "at most 10"),
+        (BAND | {"Threshold": 1.0}, "mutually exclusive"),
+        (without(BAND, "ThresholdMetricId"), "needs ThresholdMetricId"),
+        (BAND | {"ThresholdMetricId": "bad"}, "ANOMALY_DETECTION_BAND"),
+        (ALARM | {"EvaluationInterval": 60}, "does not understand EvaluationInterval"),
+    ],
+)
+def test_refused_alarms(cloudwatch, alarm, says):
+    with pytest.raises(ClientError, match=says) as error:
+        cloudwatch.put_metric_alarm(**alarm)
+    assert error.value.response["Error"]["Code"] == "ValidationError"
+
+
+def test_finding_switching_and_setting_alarms():
+    with sandbox.local(None, clock=NOW) as session:
+        cloudwatch = session.client("cloudwatch")
+        for i in range(120):
+            cloudwatch.put_metric_alarm(**ALARM | {"AlarmName": f"a{i:03d}", "AlarmActions": [f"{TOPIC}{i % 2}"]})
+        pages = [len(p["MetricAlarms"]) for p in cloudwatch.get_paginator("describe_alarms").paginate()]
+        assert pages == [50, 50, 20]
+        assert len(cloudwatch.describe_alarms(AlarmNamePrefix="a11", MaxRecords=100)["MetricAlarms"]) == 10
+        assert len(cloudwatch.describe_alarms(ActionPrefix=TOPIC + "1", MaxRecords=100)["MetricAlarms"]) == 60
+        cloudwatch.set_alarm_state(AlarmName="a007", StateValue="ALARM", StateReason="tried")
+        found = cloudwatch.describe_alarms(StateValue="ALARM")["MetricAlarms"]
+        assert [(a["AlarmName"], a["StateReason"]) for a in found] == [("a007", "tried")]
+        history = cloudwatch.describe_alarm_history(AlarmName="a007", HistoryItemType="StateUpdate")[
+            "AlarmHistoryItems"
+        ]
+        assert [h["HistorySummary"] for h in history] == ["Alarm updated from INSUFFICIENT_DATA to ALARM"]
+        cloudwatch.put_metric_alarm(**ALARM | {"AlarmName": "a007"})
+        assert (
+            cloudwatch.describe_alarms(AlarmNames=["a007"])["MetricAlarms"][0]["StateValue"] == "ALARM"
+        )  # an update keeps the state
+        cloudwatch.disable_alarm_actions(AlarmNames=["a007"])
+        assert cloudwatch.describe_alarms(AlarmNames=["a007"])["MetricAlarms"][0]["ActionsEnabled"] is False
+        assert len(cloudwatch.describe_alarms_for_metric(Namespace="shop", MetricName="latency")["MetricAlarms"]) == 120
+        with pytest.raises(ClientError) as error:
+            cloudwatch.set_alarm_state(AlarmName="nobody", StateValue="OK", StateReason="x")
+        assert error.value.response["Error"]["Code"] == "ResourceNotFound"
+
+
+def widget(**more):
+    properties = {
+        "region": "us-east-1",
+        "metrics": [["shop", "errors", "path", "/orders", {"stat": "Sum"}], [".", "total", ".", "."]],
+    }
+    return {"type": "metric", "x": 0, "y": 0, "width": 12, "height": 6, "properties": properties} | more
+
+
+def metric_widget(**properties):
+    return widget(properties=widget()["properties"] | properties)
+
+
+def test_dashboards(cloudwatch):
+    body = json.dumps({"start": "-P7D", "widgets": [widget(), {"type": "text", "properties": {"markdown": "# é"}}]})
+    assert cloudwatch.put_dashboard(DashboardName="shop", DashboardBody=body)["DashboardValidationMessages"] == []
+    assert cloudwatch.get_dashboard(DashboardName="shop")["DashboardBody"] == body
+    remarks = cloudwatch.put_dashboard(DashboardName="shop-2", DashboardBody=json.dumps({"widgets": [], "colour": 1}))
+    assert [m["DataPath"] for m in remarks["DashboardValidationMessages"]] == ["/colour"]
+    entries = cloudwatch.list_dashboards(DashboardNamePrefix="shop")["DashboardEntries"]
+    assert (entries[0]["DashboardName"], entries[0]["Size"]) == ("shop", len(body.encode()))
+    with pytest.raises(ClientError, match="nobody"):
+        cloudwatch.delete_dashboards(DashboardNames=["shop", "nobody"])
+    cloudwatch.delete_dashboards(DashboardNames=["shop", "shop-2"])
+    with pytest.raises(ClientError):
+        cloudwatch.get_dashboard(DashboardName="shop")
+
+
+@pytest.mark.parametrize(
+    ("body", "path"),
+    [
+        ("{", "/"),
+        ("[]", "/widgets"),
+        ({"widgets": {}}, "/widgets"),
+        ({"widgets": [widget()] * 501}, "/widgets"),
+        ({"widgets": [widget(type="graph")]}, "/widgets/0/type"),
+        ({"widgets": [widget(), widget(x=13)]}, "/widgets/1/width"),
+        ({"widgets": [widget(width=25)]}, "/widgets/0/width"),
+        ({"widgets": [widget(width=0)]}, "/widgets/0/width"),
+        ({"widgets": [widget(y=1.5)]}, "/widgets/0/y"),
+        ({"widgets": [widget(properties=None)]}, "/widgets/0/properties"),
+        ({"widgets": [{"type": "text", "properties": {}}]}, "/widgets/0/properties/markdown"),
+        ({"widgets": [{"type": "log", "properties": {"region": "x"}}]}, "/widgets/0/properties/query"),
+        ({"widgets": [metric_widget(region="")]}, "/widgets/0/properties/region"),
+        ({"widgets": [metric_widget(metrics=[])]}, "/widgets/0/properties/metrics"),
+        ({"widgets": [metric_widget(view="graph")]}, "/widgets/0/properties/view"),
+        ({"widgets": [metric_widget(period=45)]}, "/widgets/0/properties/period"),
+        ({"widgets": [metric_widget(metrics=[["a", "b", "c"]])]}, "/widgets/0/properties/metrics/0"),
+        ({"widgets": [metric_widget(metrics=[[".", "b"]])]}, "/widgets/0/properties/metrics/0"),
+        ({"widgets": [metric_widget(metrics=[["a", "b"], [{"label": "x"}]])]}, "/widgets/0/properties/metrics/1"),
+        ({"widgets": [metric_widget(metrics=["a", "b"])]}, "/widgets/0/properties/metrics/0"),
+    ],
+)
+def test_refused_dashboards(cloudwatch, body, path):
+    text = body if isinstance(body, str) else json.dumps(body)
+    with pytest.raises(ClientError, match="invalid") as error:
+        cloudwatch.put_dashboard(DashboardName="bad", DashboardBody=text)
+    assert error.value.response["Error"]["Code"] == "InvalidParameterInput"
+    assert path in [m["DataPath"] for m in error.value.response["dashboardValidationMessages"]]
+    assert path in [m["DataPath"] for m in dashboard_problems(text)[0]]
+
+
+def test_accepted_widgets():
+    rows = [["a", "b"], ["...", {"stat": "p99"}], [".", "c", "d", "e"], [{"expression": "m1 * 2", "id": "e1"}]]
+    body = {
+        "widgets": [metric_widget(metrics=rows), widget(width=24), {"type": "alarm", "properties": {"alarms": [TOPIC]}}]
+    }
+    assert dashboard_problems(json.dumps(body)) == ([], [])
