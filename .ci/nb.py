@@ -1,8 +1,8 @@
 """Notebooks as text: open one for editing, close it again, and check that notebooks, modules and README agree.
 
-    python .ci/nb.py open  nbs/00_frames.ipynb     # writes .nb/00_frames.py
-    python .ci/nb.py close nbs/00_frames.ipynb     # text -> notebook, run, clean, export
-    python .ci/nb.py check                         # are notebooks clean, modules and README in step?
+python .ci/nb.py open  nbs/00_frames.ipynb     # writes .nb/00_frames.py
+python .ci/nb.py close nbs/00_frames.ipynb     # text -> notebook, run, clean, export
+python .ci/nb.py check                         # are notebooks clean, modules and README in step?
 """
 
 import fcntl
@@ -45,7 +45,8 @@ def close_nb(nb: Path):
 
 def execute(nb: Path):
     """Run a notebook in place, as nbdev tests it, and keep its outputs. Figures are kept as JSON, not as 5 MB of page."""
-    env = os.environ | {"PLOTLY_RENDERER": "plotly_mimetype", "PYTHONPATH": str(ROOT), "IN_TEST": "1"}
+    ours = {"PLOTLY_RENDERER": "plotly_mimetype", "PYTHONPATH": str(ROOT), "IN_TEST": "1"}
+    env = os.environ | ours
     done = subprocess.run([sys.executable, "-c", RUN, str(nb)], cwd=nb.parent, env=env)
     if done.returncode:
         sys.exit(f"{nb.relative_to(ROOT)}: failed as shown above; nothing was exported")
@@ -78,7 +79,10 @@ def readme(to: Path):
         run("jupyter-nbconvert", "--log-level", "ERROR", "--to", "markdown", Path(tmp) / "index.ipynb")
         text = (Path(tmp) / "index.md").read_text(encoding="utf-8")
     lines = [line.rstrip() for line in text.strip().splitlines()]
-    to.write_text("<!-- Made from nbs/index.ipynb by `make readme`; edit that. -->\n\n" + "\n".join(lines) + "\n", encoding="utf-8")
+    to.write_text(
+        "<!-- Made from nbs/index.ipynb by `make readme`; edit that. -->\n\n" + "\n".join(lines) + "\n",
+        encoding="utf-8",
+    )
 
 
 def check() -> int:
@@ -86,7 +90,9 @@ def check() -> int:
     bad = []
     with tempfile.TemporaryDirectory() as tmp:
         copy = Path(tmp) / "tree"
-        keep = shutil.ignore_patterns(".git", ".venv", "out", "data_samples", ".nb", "__pycache__", ".ipynb_checkpoints")
+        keep = shutil.ignore_patterns(
+            ".git", ".venv", "out", "data_samples", ".nb", "__pycache__", ".ipynb_checkpoints"
+        )
         shutil.copytree(ROOT, copy, ignore=keep)
         for tool in ("nbdev_clean", "nbdev_export"):
             subprocess.run([str(BIN / tool)], check=True, cwd=copy, stdout=subprocess.DEVNULL)

@@ -1,7 +1,8 @@
 """One table of every figure this package claims: `make bench`, or `python -m benchmarks NAME …` for some of them.
 
-A benchmark is a module here with `run() -> list[dict]`; a row has benchmark, what, ours, peer, peer_name, target, unit, better
-("higher" or "lower"). Speed is given as a ratio to a peer measured in the same run wherever there is one, since machines differ.
+A benchmark is a module here with `run() -> list[dict]`; a row has benchmark, what, ours, peer, peer_name, target, unit,
+better ("higher" or "lower"), note. Speed stands beside a peer measured in the same run wherever there is one, since
+machines differ.
 """
 
 import importlib
@@ -28,7 +29,15 @@ def verdict(row: dict) -> str:
 
 def line(row: dict) -> tuple[str, ...]:
     peer = shown(row.get("peer")) + (f" ({row['peer_name']})" if row.get("peer_name") else "")
-    return (row["benchmark"], row["what"], shown(row.get("ours")), peer, shown(row.get("target")), row.get("unit", ""), verdict(row))
+    return (
+        row["benchmark"],
+        row["what"],
+        shown(row.get("ours")),
+        peer,
+        shown(row.get("target")),
+        row.get("unit", ""),
+        verdict(row),
+    )
 
 
 def main(names: list[str]) -> int:

@@ -64,7 +64,9 @@ def test_bad_arguments(capsys, more, said):
 
 
 def test_incidents_name_file_and_line(capsys, tmp_path):
-    (tmp_path / "known.csv").write_text("start,end,label,service\n2026-03-02T00:00:00Z,2026-03-02T01:00:00Z,a,b\n2026-03-02T02:00:00Z,,a,b\n")
+    (tmp_path / "known.csv").write_text(
+        "start,end,label,service\n2026-03-02T00:00:00Z,2026-03-02T01:00:00Z,a,b\n2026-03-02T02:00:00Z,,a,b\n"
+    )
     assert "known.csv, line 3" in refused(capsys, *REPORT, "--incidents", tmp_path / "known.csv")
 
 
@@ -120,11 +122,18 @@ def test_unknown_namespace_names_those_there(capsys, account, credentials):
 
 
 def test_report_writes_nothing_to_the_account_unless_asked(capsys, account, credentials, tmp_path):
-    argv = on(account, "--end", "2026-03-16T00:00:00Z", "--last", "2d", "--max-traces", "50", "--out", str(tmp_path / "o"))
+    argv = on(
+        account, "--end", "2026-03-16T00:00:00Z", "--last", "2d", "--max-traces", "50", "--out", str(tmp_path / "o")
+    )
     assert main(argv) == 0
     assert account.client("cloudwatch").describe_alarms()["MetricAlarms"] == []
     assert "nothing was written to the account" in capsys.readouterr().out
-    assert {p.name for p in (tmp_path / "o").iterdir()} == {"report.html", "alarms.json", "dashboard.json", "summary.json"}
+    assert {p.name for p in (tmp_path / "o").iterdir()} == {
+        "report.html",
+        "alarms.json",
+        "dashboard.json",
+        "summary.json",
+    }
     assert all(p.stat().st_mode & 0o077 == 0 for p in (tmp_path / "o").iterdir())
     # asked to apply, but with nobody to confirm: it shows the plan, changes nothing and says what to do
     assert main([*argv, "--apply"]) == 2
@@ -138,7 +147,9 @@ def test_report_writes_nothing_to_the_account_unless_asked(capsys, account, cred
 
 
 def test_budget_stops_before_the_call(capsys, account, credentials, tmp_path):
-    said = refused(capsys, *on(account, "--end", "2026-03-16T00:00:00Z", "--budget-usd", "0.0001", "--out", str(tmp_path / "o")))
+    said = refused(
+        capsys, *on(account, "--end", "2026-03-16T00:00:00Z", "--budget-usd", "0.0001", "--out", str(tmp_path / "o"))
+    )
     assert "over the budget" in said
 
 

@@ -171,3 +171,17 @@ def test_choice_is_the_least_error():
     told = np.zeros((3, 2, 4))
     told[0], told[1], told[2] = 5, 1, -1.2
     assert module._choose(told, np.zeros((2, 4)), ["far", "above", "below"]) == ("above", "below")
+
+
+def test_prophet_is_quiet_in_a_process_of_its_own():  # pytest's own log handlers would hide cmdstanpy's
+    pytest.importorskip("prophet")
+    code = (  # an hourly ramp of three days
+        "import polars as pl; from datetime import datetime, UTC, timedelta as d\n"
+        "from lift_insights.models.forecast import forecast\n"
+        "p = pl.DataFrame({'series': 'a', 'timestamp': [datetime(2026, 3, 1, tzinfo=UTC) + d(hours=i)"
+        " for i in range(72)],"
+        " 'value': [float(i % 24) for i in range(72)]})\n"
+        "forecast(p, 3, model='prophet')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert "INFO" not in done.stderr + done.stdout

@@ -31,7 +31,9 @@ def test_settings_have_no_comments_and_keep_the_caps():
 def test_every_direct_requirement_is_pinned():
     cfg = ConfigParser(delimiters=["="])
     cfg.read(ROOT / "settings.ini")
-    pinned = {line.split("==")[0].lower().replace("_", "-") for line in (ROOT / ".ci/constraints.txt").read_text().split()}
+    pinned = {
+        line.split("==")[0].lower().replace("_", "-") for line in (ROOT / ".ci/constraints.txt").read_text().split()
+    }
     asked = " ".join(v for k, v in cfg["DEFAULT"].items() if k.endswith("requirements")).split()
     names = {re.split(r"[<>=\[]", one)[0].lower().replace("_", "-") for one in asked}
     assert names <= pinned

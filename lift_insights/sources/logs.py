@@ -9,6 +9,7 @@ __all__ = ['groups', 'query', 'typed', 'read', 'parse']
 import re
 import time
 import warnings
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
 import orjson
@@ -82,10 +83,8 @@ def _wait_for(client, query_id: str) -> list[dict]:
 def _stop(client, query_id: str) -> None:
     from botocore.exceptions import BotoCoreError, ClientError
 
-    try:
+    with suppress(BotoCoreError, ClientError):  # it may have ended by itself
         client.stop_query(queryId=query_id)
-    except (BotoCoreError, ClientError):
-        pass  # it had ended by itself
 
 # %% ../../nbs/21_logs.ipynb #73e6e2e2
 def typed(

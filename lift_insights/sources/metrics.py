@@ -131,7 +131,7 @@ def read(
 
 # %% ../../nbs/20_metrics.ipynb #8f63fe0e
 def _valid_period(period_s) -> int:
-    if not isinstance(period_s, int) or isinstance(period_s, bool) or not (period_s in (1, 5, 10, 20, 30) or period_s >= 60 and period_s % 60 == 0):
+    if not isinstance(period_s, int) or isinstance(period_s, bool) or not (period_s in (1, 5, 10, 20, 30) or (period_s >= 60 and period_s % 60 == 0)):
         raise InputError(f'period_s needs "auto", 1, 5, 10, 20, 30 or a multiple of 60 seconds; it is {period_s!r}')
     return period_s
 
