@@ -44,7 +44,7 @@ def close_nb(nb: Path):
 
 
 def execute(nb: Path):
-    """Run a notebook in place, as nbdev tests it, and keep its outputs. Figures are kept as JSON, not as 5 MB of page."""
+    """Run a notebook in place, as nbdev tests it, and keep its outputs; a figure as JSON, not as a page of 5 MB."""
     ours = {"PLOTLY_RENDERER": "plotly_mimetype", "PYTHONPATH": str(ROOT), "IN_TEST": "1"}
     env = os.environ | ours
     done = subprocess.run([sys.executable, "-c", RUN, str(nb)], cwd=nb.parent, env=env)
@@ -64,25 +64,22 @@ except BaseException:
 
 
 def readme(to: Path):
-    """README.md from nbs/index.ipynb: nbdev's own processing first, then nbconvert, since Quarto is not needed for it."""
+    """README.md from nbs/index.ipynb: nbdev's own processing, then nbconvert; Quarto is not needed for it."""
     from execnb.nbio import write_nb
     from nbdev.process import NBProcessor
-    from nbdev.processors import add_links, clean_magics, rm_export, rm_header_dash, strip_ansi, strip_hidden_metadata
+    from nbdev.processors import clean_magics, rm_export, rm_header_dash, strip_ansi, strip_hidden_metadata
 
-    procs = [clean_magics, rm_export, rm_header_dash, strip_ansi, strip_hidden_metadata, add_links]
+    os.chdir(ROOT)
+    procs = [clean_magics, rm_export, rm_header_dash, strip_ansi, strip_hidden_metadata]
     with tempfile.TemporaryDirectory() as tmp:
-        shutil.copy(ROOT / "nbs/index.ipynb", Path(tmp) / "index.ipynb")
-        os.chdir(ROOT)
-        done = NBProcessor(ROOT / "nbs/index.ipynb", procs=[p for p in procs if p is not add_links])
-        done.process()
-        write_nb(done.nb, Path(tmp) / "index.ipynb")
-        run("jupyter-nbconvert", "--log-level", "ERROR", "--to", "markdown", Path(tmp) / "index.ipynb")
-        text = (Path(tmp) / "index.md").read_text(encoding="utf-8")
-    lines = [line.rstrip() for line in text.strip().splitlines()]
-    to.write_text(
-        "<!-- Made from nbs/index.ipynb by `make readme`; edit that. -->\n\n" + "\n".join(lines) + "\n",
-        encoding="utf-8",
-    )
+        index = Path(tmp) / "index.ipynb"
+        processor = NBProcessor(ROOT / "nbs/index.ipynb", procs=procs)
+        processor.process()
+        write_nb(processor.nb, index)
+        run("jupyter-nbconvert", "--log-level", "ERROR", "--to", "markdown", index)
+        lines = [line.rstrip() for line in index.with_suffix(".md").read_text(encoding="utf-8").strip().splitlines()]
+    head = "<!-- Made from nbs/index.ipynb by `make readme`; edit that. -->\n\n"
+    to.write_text(head + "\n".join(lines) + "\n", encoding="utf-8")
 
 
 def check() -> int:

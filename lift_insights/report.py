@@ -8,7 +8,6 @@ __all__ = ['FILES', 'SEVERITIES', 'KIND_WORDS', 'UNITS', 'NOTES', 'prepare', 'wr
 
 # %% ../nbs/97_report.ipynb #d15cc2b6
 import os
-import sys
 import tempfile
 import time
 from dataclasses import dataclass

@@ -47,7 +47,7 @@ forecasts: series, timestamp, model, level, mean, lo, hi
 findings: series, start, end, kind, severity, score, observed, expected, detector
 incidents: start, end, label, service
 states: alarm, timestamp, state, reason
-"""  # noqa: E501
+"""
 
 
 def promised(line: str) -> inspect.Signature:

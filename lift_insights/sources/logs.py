@@ -10,7 +10,7 @@ import re
 import time
 import warnings
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 import orjson
 import polars as pl
