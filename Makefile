@@ -27,7 +27,7 @@ demo: $(VENV)/.run ## run the main job on an embedded local AWS
 
 test: $(VENV)/.dev ## run every notebook and all tests
 	@$(VENV)/bin/nbdev_test
-	@$(VENV)/bin/pytest
+	@$(VENV)/bin/pytest -n 2
 
 bench: $(VENV)/.dev ## measure speed and quality, one table
 	@$(PY) -m benchmarks

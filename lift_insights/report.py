@@ -459,7 +459,7 @@ def _timeline(analysis: Analysis):
     if analysis.findings is None:
         return None
     labels = labels_of(analysis)
-    owner = {key.series: key.service for key in analysis.keys}
+    owner = {key.series: key.label if key.kind == "value" else key.service for key in analysis.keys}
     lane = pl.col("series").map_elements(lambda s: owner.get(s) or labels[s].split("requests of ")[-1], return_dtype=pl.String)
     return plot.timeline(analysis.findings.with_columns(lane.alias("lane")), incidents=analysis.incidents, window=(analysis.start, analysis.end))
 

@@ -183,7 +183,7 @@ def _measured(study: _Study, windows: _Windows, m: int, size: int, asked: np.nda
     }
 
 # %% ../../nbs/52_tune.ipynb #31c88843
-_HEADROOM = 0.25  # of the way from the median to the highest normal level
+_HEADROOM = 0.5  # of the way from the median to the highest normal level
 
 
 def _levels(values: np.ndarray, n: int, m: int) -> np.ndarray:

@@ -326,11 +326,12 @@ def _events(found: pl.DataFrame, rate: float) -> pl.DataFrame:
     apart = pl.col("timestamp").diff() > pl.max_horizontal(pl.lit(_LULL), 3 * period)
     rows = rows.with_columns(_event=(apart.fill_null(True) | (pl.col("series") != pl.col("series").shift())).cum_sum())
     peak = pl.col("_rarity").arg_max()
+    farthest = ((pl.col("value") - pl.col("expected")) * pl.col("_side").get(peak)).arg_max()
     events = rows.group_by("_event", maintain_order=True).agg(
         pl.col("series").first(), start=pl.col("timestamp").filter(pl.col("_rarity") >= pl.col("_high") - 0.5).first(), end=(pl.col("timestamp") + period).last(),
         rarity=pl.col("_rarity").max(), high=pl.col("_high").first(), view=pl.col("_view").get(peak),
         side=pl.col("_side").get(peak), jump=pl.col("_jump").max(), rows=pl.len(),
-        observed=pl.col("value").get(peak), expected=pl.col("expected").get(peak),
+        observed=pl.col("value").get(farthest), expected=pl.col("expected").get(farthest),
     )
     return events.filter(pl.col("rarity") >= pl.col("high"))
 
@@ -382,8 +383,8 @@ def detect(
     """What happened: one finding an event, `[start, end)`.
 
     `kind` is spike or dip (short), level_shift (3 hours or longer), drift (the same, but it crept), variance (it moves
-    more or less than it did) or silence (a steady series stopped). `observed` and `expected` are those of the event's
-    strangest row, null for silence. `severity` is low, medium (10 times rarer than asked for) or high (1,000 times).
+    more or less than it did) or silence (a steady series stopped). `observed` and `expected` are those of the
+    event's row that is farthest from what was expected, on the side that made it an event; null for silence. `severity` is low, medium (10 times rarer than asked for) or high (1,000 times).
     On series where nothing happens `detect` aims to make fewer than `false_rate(sensitivity)` findings a week: 0.5 at 0.5.
     That is kept on average over kinds of series at five minutes. It is not kept by every kind: at one minute, in the week
     in which they are learned, series with a daily rhythm had up to two findings each at 0.5, and up to one at 0.1.
