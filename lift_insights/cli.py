@@ -7,7 +7,10 @@ __all__ = ['parser', 'main']
 
 # %% ../nbs/98_cli.ipynb #78130bbe
 import argparse
+import os
+import re
 import sys
+from datetime import timedelta
 from pathlib import Path
 
 from .frames import InputError
@@ -50,6 +53,7 @@ def _report_arguments(report) -> None:
     report.add_argument("--cache", metavar="DIR", help="keep finished windows here and don't pull them twice")
     report.add_argument("--budget-usd", type=float, metavar="USD", help="stop before the calls cost more than this")
     report.add_argument("--environment", metavar="NAME", help="put before the names of alarms and dashboard")
+    report.add_argument("--notify", action="append", default=[], metavar="ARN", help="let the alarms notify this, such as an SNS topic; up to 5")
     report.add_argument("--apply", action="store_true", help="put the alarms and the dashboard, after showing what would change")
     report.add_argument("--yes", action="store_true", help="with --apply: don't ask")
     report.add_argument("--out", default="out", metavar="DIR", help="folder for the report (default %(default)s)")
@@ -96,7 +100,10 @@ def _report(args) -> None:
 
     if args.last and args.start:
         raise InputError("give either --last or --start, not both")
+    _checked(args)
     length = duration(args.last or "14d")
+    if length > timedelta(days=455):
+        raise InputError(f"--last {args.last} is longer than CloudWatch keeps anything, which is 455 days")
     end = utc(args.end, "--end") if args.end else None
     start = utc(args.start, "--start") if args.start else None
     incidents = report.read_incidents(args.incidents) if args.incidents else None
@@ -104,18 +111,36 @@ def _report(args) -> None:
     session = connect(
         args.profile, args.region, role_arn=args.role_arn, endpoint_url=args.endpoint_url, cache=args.cache, budget_usd=args.budget_usd
     )
-    end = end or session.now()
+    end = end or session.now() - LAG
     report.run(
         session, args.namespace, start or end - length, end, out=out, period_s=args.period, incidents=incidents, log_groups=args.log_group,
-        max_traces=args.max_traces, environment=args.environment, apply=args.apply, confirm=None if args.yes else _ask,
+        max_traces=args.max_traces, environment=args.environment, actions=tuple(args.notify), apply=args.apply, confirm=None if args.yes else _ask,
     )
+
+
+LAG = timedelta(minutes=10)  # the newest datapoints may still be on their way; half a period looks like half the traffic
+
+
+def _checked(args) -> None:
+    """What can be wrong with the arguments is found before anything is read and paid for."""
+    if not (args.period in (10, 20, 30) or (args.period >= 60 and args.period % 60 == 0)):
+        raise InputError(f"--period needs 10, 20, 30 or a multiple of 60 seconds, as alarms do; it is {args.period}")
+    if args.environment is not None and not re.fullmatch(r"[A-Za-z0-9_-]+", args.environment):
+        raise InputError(f"--environment needs letters, digits, - and _; it is {args.environment!r}")
+    if args.max_traces < 1:
+        raise InputError(f"--max-traces needs a number of at least 1; it is {args.max_traces}")
+    if wrong := [arn for arn in args.notify if not arn.startswith("arn:")] or args.notify[5:]:
+        raise InputError(f"--notify needs up to 5 ARNs, such as arn:aws:sns:us-east-1:123456789012:on-call; wrong is {wrong[0]!r}")
 
 
 def _ask(text: str) -> bool:
     print(text)
     if not sys.stdin.isatty():
         raise InputError("--apply asks before it changes the account, and there is no terminal to ask on; look at the above and add --yes")
-    return input("Make these changes? [y/N] ").strip().lower() in ("y", "yes")
+    try:
+        return input("Make these changes? [y/N] ").strip().lower() in ("y", "yes")
+    except EOFError:
+        return False
 
 # %% ../nbs/98_cli.ipynb #8562ba48
 def main(
@@ -128,6 +153,9 @@ def main(
         command(args)
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
+        if argv is None:  # a process of its own: don't wait for calls that are under way in threads
+            sys.stderr.flush()
+            os._exit(130)
         return 130
     except Exception as e:  # noqa: BLE001 (told apart by `_explained`; what it does not know is raised again)
         line = _explained(e)
@@ -146,6 +174,8 @@ def _explained(e: Exception) -> str | None:
 
     if isinstance(e, (InputError, BudgetError, DeployError)):
         return str(e)
+    if isinstance(e, ModuleNotFoundError) and e.name in ("moto", "werkzeug", "flask"):
+        return "the local AWS is an extra: pip install 'lift_insights[sandbox]'"
     if isinstance(e, aws.ClientError):
         error = e.response.get("Error", {})
         return f"AWS refused {e.operation_name}: {error.get('Code')}: {error.get('Message')}"

@@ -6,6 +6,7 @@
 __all__ = ['read', 'period_s']
 
 # %% ../nbs/05_csvs.ipynb #ff7ab3df
+import csv
 import os
 from pathlib import Path
 
@@ -37,31 +38,39 @@ def read(
 # %% ../nbs/05_csvs.ipynb #5db79138
 def _rows_of(file: Path) -> pl.DataFrame:
     try:
-        text = pl.read_csv(file, infer_schema=False)
-    except pl.exceptions.NoDataError:
-        raise InputError(f"{file} is empty; it needs the columns timestamp,value") from None
-    except (pl.exceptions.PolarsError, UnicodeDecodeError) as e:
-        raise InputError(f"{file} cannot be read as CSV: {str(e).splitlines()[0]}") from None
-    if not {"timestamp", "value"} <= set(text.columns):
-        raise InputError(f"{file}, line 1: needs the columns timestamp,value; it has {','.join(text.columns)}")
-    if text.is_empty():
+        text = file.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as e:
+        raise InputError(f"{file} cannot be read: {getattr(e, 'strerror', None) or 'it is not UTF-8 text'}") from None
+    rows = [(line, row) for line, row in enumerate(csv.reader(text.splitlines()), 1) if any(cell.strip() for cell in row)]
+    if not rows:
+        raise InputError(f"{file} is empty; it needs the columns timestamp,value")
+    header = [cell.strip() for cell in rows[0][1]]
+    if not {"timestamp", "value"} <= set(header):
+        raise InputError(f"{file}, line {rows[0][0]}: needs the columns timestamp,value; it has {','.join(header)}")
+    if len(rows) == 1:
         raise InputError(f"{file} has a header but no row")
-    stamp = text["timestamp"].str.strip_chars()
-    zoned = stamp.str.contains(r"(?:Z|[+-]\d\d:?\d\d)$").fill_null(False)
+    if wrong := [line for line, row in rows if len(row) != len(header)]:
+        raise InputError(f"{file}, line {wrong[0]}: needs {len(header)} fields like the header, {','.join(header)}; it has another number")
+    at, of = header.index("timestamp"), header.index("value")
+    table = pl.DataFrame({"line": [line for line, _ in rows[1:]], "stamp": [r[at].strip() for _, r in rows[1:]], "text": [r[of].strip() for _, r in rows[1:]]})
+    return _parsed(file, table)
+
+
+LARGEST = 2.0**360  # https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_MetricDatum.html
+
+
+def _parsed(file: Path, table: pl.DataFrame) -> pl.DataFrame:
+    zoned = table["stamp"].str.contains(r"\d:\d.*(?:Z|[+-]\d\d:?\d\d)$")
     if zoned.any() and not zoned.all():
-        line = (zoned != zoned[0]).arg_max() + 2
+        line = table["line"][(zoned != zoned[0]).arg_max()]
         raise InputError(f"{file}, line {line}: a time {'without' if zoned[0] else 'with'} a zone among times {'with' if zoned[0] else 'without'}; use one form")
-    return _parsed(file, stamp, text["value"], bool(zoned[0]))
-
-
-def _parsed(file: Path, stamp: pl.Series, value: pl.Series, zoned: bool) -> pl.DataFrame:
-    when = (stamp + ("" if zoned else "Z")).str.replace(" ", "T").str.to_datetime(time_unit="us", time_zone="UTC", strict=False)
-    number = value.str.strip_chars().cast(pl.Float64, strict=False)
-    bad = (when.is_null() | ~number.is_finite().fill_null(False)).fill_null(True)
+    stamp = table["stamp"].str.replace(r"^(\d{4}-\d\d-\d\d)$", "${1}T00:00:00").str.replace(" ", "T") + ("" if zoned[0] else "Z")
+    when = stamp.str.to_datetime(time_unit="us", time_zone="UTC", strict=False)
+    number = table["text"].cast(pl.Float64, strict=False)
+    bad = when.is_null() | ~(number.abs() <= LARGEST).fill_null(False)
     if bad.any():
-        row = bad.arg_max()
-        seen = f"{stamp[row] or ''},{value[row] or ''}"
-        raise InputError(f"{file}, line {row + 2}: needs a time and a finite number; it is {seen[:80]!r}")
+        line, *seen = table.row(bad.arg_max())
+        raise InputError(f"{file}, line {line}: needs a time and a number that CloudWatch takes; it is {','.join(seen)[:80]!r}")
     return pl.DataFrame({"timestamp": when.cast(UTC_TIME), "value": number})
 
 # %% ../nbs/05_csvs.ipynb #9ff7e9d1

@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['FILES', 'SEVERITIES', 'KIND_WORDS', 'UNITS', 'NOTES', 'prepare', 'write', 'read_incidents', 'events', 'labels_of',
-           'kinds_of', 'services', 'page_of', 'headline', 'tiles', 'health', 'summary_of', 'Report', 'run', 'table']
+           'kinds_of', 'weighed', 'services', 'page_of', 'reading', 'headline', 'tiles', 'health', 'summary_of',
+           'Report', 'run', 'table']
 
 # %% ../nbs/97_report.ipynb #d15cc2b6
 import os
@@ -12,10 +13,12 @@ import tempfile
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from math import isfinite
 from pathlib import Path
 
 import polars as pl
 
+from .alarms.recommend import MIN_REQUESTS
 from .analysis import Analysis, analyse
 from .dashboards import build
 from .frames import INCIDENTS, InputError, check, parse_series
@@ -83,21 +86,19 @@ KIND_WORDS = {
     "traffic": {"dip": "Traffic dropped", "silence": "Traffic stopped", "spike": "Traffic surged", "level_shift": "Traffic moved to another level"},
     "error_rate": {"spike": "Errors burst", "level_shift": "Errors stayed high"},
     "latency": {"spike": "Latency spiked", "level_shift": "Latency moved to another level", "dip": "Latency dipped", "drift": "Latency drifted"},
-    "saturation": {"drift": "Memory drifted", "level_shift": "Memory moved to another level", "spike": "Memory jumped"},
+    "saturation": {"drift": "Use drifted", "level_shift": "Use moved to another level", "spike": "Use jumped"},
 }
 
 
 def events(
     analysis: Analysis,  # with findings
-) -> list[dict]:  # start, end, title, severity, what, where, names, sure, series_count, incident; the most severe first
+) -> list[dict]:  # start, end, title, severity, what, where, names, score, sure, series_count, incident; the most severe first
     """What happened, as a reader would list it."""
     found = analysis.findings
     if found is None or found.is_empty():
         return []
-    labels, kinds, traffic = labels_of(analysis), kinds_of(analysis), _traffic_of(analysis)
-    calm = [kinds[f["series"]] == "error_rate" and _better(f, "error_rate") for f in found.iter_rows(named=True)]
-    found = found.filter(~pl.Series(calm, dtype=pl.Boolean))
-    told = [_event(part, analysis, labels, kinds, traffic) for _, part in found.group_by("event", maintain_order=True)]
+    labels, kinds = labels_of(analysis), kinds_of(analysis)
+    told = [_event(part, analysis, labels, kinds) for _, part in weighed(analysis).group_by("event", maintain_order=True)]
     return sorted(told, key=lambda e: (SEVERITIES.index(e["severity"]), -e["series_count"], e["start"]))
 
 # %% ../nbs/97_report.ipynb #c54d924d
@@ -119,19 +120,25 @@ def kinds_of(analysis: Analysis) -> dict[str, str]:
     return dict.fromkeys(analysis.points["series"].unique().to_list(), "traffic") | {k.series: k.kind for k in analysis.keys}
 
 # %% ../nbs/97_report.ipynb #2ce469e3
-def _endpoint_of(label: str) -> str:
-    return " ".join(label.split(" ")[:2])
+def _endpoints(analysis: Analysis) -> dict[str, str]:
+    """Series to endpoint: of key metrics, and of lift's traffic by tenant."""
+    found = {key.series: key.endpoint for key in analysis.keys}
+    for series in analysis.points["series"].unique():
+        if series not in found and (parts := parse_series(series)):
+            found[series] = f"{parts[2].get('method', '')} {parts[2].get('path', '')}".strip()
+    return found
 
 
-def _services(analysis: Analysis, labels: dict, series) -> set:
-    owners = {k.series: k.service for k in analysis.keys} | {_endpoint_of(k.label): k.service for k in analysis.keys if k.kind == "traffic"}
-    return {owners.get(s) or owners.get(_endpoint_of(labels[s])) for s in series}
+def _services(analysis: Analysis, series) -> set:
+    endpoints, owners = _endpoints(analysis), {k.series: k.service for k in analysis.keys}
+    by_endpoint = {k.endpoint: k.service for k in analysis.keys if k.endpoint}
+    return {owners.get(s) or by_endpoint.get(endpoints.get(s, "")) for s in series}
 
 
-def _incident_of(analysis: Analysis, labels: dict, part: pl.DataFrame) -> str | None:
+def _incident_of(analysis: Analysis, part: pl.DataFrame) -> str | None:
     if analysis.incidents is None:
         return None
-    known, mine = {k.service for k in analysis.keys}, _services(analysis, labels, set(part["series"]))
+    known, mine = {k.service for k in analysis.keys}, _services(analysis, set(part["series"]))
     near = analysis.incidents.filter((pl.col("start") < part["end"].max() + GRACE) & (pl.col("end") > part["start"].min() - GRACE))
     met = [row["label"].replace("_", " ") for row in near.iter_rows(named=True) if row["service"] in mine or row["service"] not in known]
     return ", ".join(met) or None
@@ -140,36 +147,52 @@ def _incident_of(analysis: Analysis, labels: dict, part: pl.DataFrame) -> str | 
 GRACE = timedelta(minutes=15)  # how far apart an event and a known incident may be and still be the same
 
 # %% ../nbs/97_report.ipynb #6ffa6b37
-def _weight(finding: dict, kind: str, label: str, traffic: dict, period: timedelta) -> str:
-    """The severity as a person on call sees it."""
+def weighed(
+    analysis: Analysis,  # with findings
+) -> pl.DataFrame:  # frame `findings` with `event`, its severity as a person on call sees it; spells without errors left out
+    """The findings that are worth telling."""
+    kinds, endpoints, traffic = kinds_of(analysis), _endpoints(analysis), _traffic_of(analysis)
+    period = timedelta(seconds=analysis.period_s)
+    rows = [
+        f | {"severity": _weight(f, kinds[f["series"]], traffic.get(endpoints.get(f["series"])), period)}
+        for f in analysis.findings.iter_rows(named=True)
+        if not (kinds[f["series"]] == "error_rate" and _better(f, "error_rate"))
+    ]
+    return pl.DataFrame(rows, schema=analysis.findings.schema)
+
+# %% ../nbs/97_report.ipynb #c45180ea
+def _weight(finding: dict, kind: str, calls: pl.DataFrame | None, period: timedelta) -> str:
     if _better(finding, kind):
         return "low"
-    calls = traffic.get(_endpoint_of(label))
     if calls is None or kind not in ("latency", "error_rate"):
         return finding["severity"]
     within = calls.filter((pl.col("timestamp") >= finding["start"]) & (pl.col("timestamp") < finding["end"]))["value"]
-    if kind == "error_rate" and (within.max() or 0.0) * (finding["observed"] or 0.0) / 100 < 3:
+    if kind == "error_rate" and max(within.max() or 0.0, MIN_REQUESTS) * (finding["observed"] or 0.0) / 100 < 3:
         return "low"
     few = (within.median() or 0.0) < 20 and finding["end"] - finding["start"] < 3 * period
     return "low" if kind == "latency" and few else finding["severity"]
 
 
 def _traffic_of(analysis: Analysis) -> dict[str, pl.DataFrame]:
-    return {_endpoint_of(k.label): analysis.points.filter(pl.col("series") == k.series) for k in analysis.keys if k.kind == "traffic"}
+    return {k.endpoint: analysis.points.filter(pl.col("series") == k.series) for k in analysis.keys if k.kind == "traffic"}
 
-# %% ../nbs/97_report.ipynb #c45180ea
-def _event(part: pl.DataFrame, analysis: Analysis, labels: dict, kinds: dict, traffic: dict) -> dict:
-    period = timedelta(seconds=analysis.period_s)
-    weights = [_weight(f, kinds[f["series"]], labels[f["series"]], traffic, period) for f in part.iter_rows(named=True)]
-    ranked = part.with_columns(pl.Series("rank", [SEVERITIES.index(w) for w in weights])).sort("rank", "score", descending=[False, True])
+# %% ../nbs/97_report.ipynb #c3450e8a
+def _event(part: pl.DataFrame, analysis: Analysis, labels: dict, kinds: dict) -> dict:
+    ranks = pl.Series("rank", [SEVERITIES.index(s) for s in part["severity"]])
+    ranked = part.with_columns(ranks).sort("rank", "score", descending=[False, True])
     worst = ranked.row(0, named=True)
     names = list(dict.fromkeys(labels[s] for s in ranked["series"]))
     return {
         "start": part["start"].min(), "end": part["end"].max(), "title": f"{_happened(worst, kinds[worst['series']])}: {names[0]}",
         "severity": SEVERITIES[worst["rank"]], "what": _said(worst, kinds[worst["series"]]),
-        "where": names[:3] + ([f"and {len(names) - 3} more"] if len(names) > 3 else []), "names": names,
-        "sure": round(float(worst["score"]), 3), "series_count": len(names), "incident": _incident_of(analysis, labels, part),
+        "where": names[:3] + ([f"and {len(names) - 3} more"] if len(names) > 3 else []), "names": names, "score": round(float(worst["score"]), 3),
+        "sure": _sure(worst["score"], len(names)), "series_count": len(names), "incident": _incident_of(analysis, part),
     }
+
+
+def _sure(score: float, agreeing: int) -> str:
+    points = (score >= 0.6) + (score >= 0.7) + (score >= 0.8) + (agreeing >= 2) + (agreeing >= 5)
+    return "very sure" if points >= 4 else "rather sure" if points >= 2 else "not so sure"
 
 
 def _better(finding: dict, kind: str) -> bool:
@@ -180,18 +203,20 @@ def _better(finding: dict, kind: str) -> bool:
 
 def _happened(finding: dict, kind: str) -> str:
     if _better(finding, kind):
-        return {"latency": "Latency fell", "error_rate": "Errors fell", "saturation": "Memory fell"}[kind]
+        return {"latency": "Latency fell", "error_rate": "Errors fell", "saturation": "Use fell"}[kind]
     return KIND_WORDS.get(kind, {}).get(finding["kind"], finding["kind"].replace("_", " ").capitalize())
 
 
 def _said(finding: dict, kind: str) -> str:
-    unit = {"latency": " ms", "error_rate": " %", "saturation": " MB", "traffic": " requests"}.get(kind, "")
+    unit = {"latency": " ms", "error_rate": " %", "traffic": " requests"}.get(kind, "")
     if finding["observed"] is None or finding["expected"] is None:
         return ""
-    return f"{_short(finding['observed'])}{unit} where {_short(finding['expected'])}{unit} was expected, at its most unusual."
+    return f"{_short(finding['observed'])}{unit} at its most unusual; {_short(finding['expected'])}{unit} expected."
 
 
-def _short(number: float) -> str:
+def _short(number: float | None) -> str:
+    if number is None or not isfinite(number):
+        return "–"
     return f"{number:,.0f}" if abs(number) >= 100 else f"{number:.3g}"
 
 # %% ../nbs/97_report.ipynb #7275b29e
@@ -212,8 +237,7 @@ def services(
 def _place(key) -> tuple:
     """One row an endpoint: requests, error rate, latency; then what belongs to the function."""
     kinds = ("traffic", "error_rate", "latency", "saturation", "value")
-    endpoint = key.label.rsplit(" ", 2 if key.kind in ("error_rate", "latency") else 1)[0]
-    return key.service, key.kind not in kinds[:3], endpoint, kinds.index(key.kind), key.label
+    return key.service, key.kind not in kinds[:3], key.endpoint, kinds.index(key.kind), key.label
 
 
 def _panel(analysis: Analysis, key, threshold) -> dict:
@@ -227,7 +251,7 @@ def _panel(analysis: Analysis, key, threshold) -> dict:
     seen = [points["value"].max(), threshold] + ([ahead["hi"].max()] if ahead is not None and len(ahead) else [])
     figure = plot.series(
         points, findings=mine(analysis.findings), forecasts=mine(analysis.forecasts), scores=mine(analysis.scores),
-        incidents=analysis.incidents, threshold=threshold, unit=unit, labels={key.series: key.label}, height=220, most=500,
+        incidents=analysis.incidents, threshold=threshold, unit=unit, labels={key.series: key.label}, height=220, most=_detail(analysis, 500),
     )
     top = max((v for v in seen if v is not None), default=1.0)
     if points["value"].min() >= 0 and top > 0:  # what was measured sets the scale, not the band of what might have been
@@ -252,7 +276,7 @@ def _trend_words(row: pl.DataFrame | None, unit: str) -> str | None:
 
 
 def _forecast_words(rows: pl.DataFrame | None, unit: str) -> str | None:
-    if rows is None or rows.is_empty():
+    if rows is None or rows["mean"].drop_nulls().is_empty():
         return None
     low, high = rows["lo"].min(), rows["hi"].max()
     return f"Next day: {_short(rows['mean'].mean())} {unit} on average, between {_short(low)} and {_short(high)} ({rows['level'][0]:.0%} interval, {rows['model'][0]}).".replace("  ", " ")
@@ -264,8 +288,10 @@ def _flow(analysis: Analysis) -> dict:
     if analysis.journeys is None or analysis.journeys.is_empty():
         return {}
     read, found = analysis.read.get("traces_read", 0), analysis.read["traces"]
-    sampled = f"From {read:,} of {found:,} traces, chosen evenly." if read < found else f"From all {found:,} traces of the window."
-    first = analysis.journeys.row(0, named=True)
+    chosen = f"From {read:,} of {found:,} traces, chosen evenly." if read < found else f"From all {found:,} traces of the window."
+    sampled = f"{chosen} X-Ray keeps a sample of requests, more of them where it samples more, so compare within the map."
+    usual = analysis.journeys.filter(pl.col("share") >= 0.05)
+    first = (usual if len(usual) else analysis.journeys).sort("p95_ms", descending=True).row(0, named=True)
     one = analysis.spans.filter(pl.col("trace_id") == first["trace_id"])
     return {
         "map": {"figure": maps.service_map(analysis.edges, analysis.nodes), "note": sampled},
@@ -301,7 +327,7 @@ def _alarms(analysis: Analysis, plan) -> list[dict]:
 
 def _worth(proposal) -> tuple:
     whole = proposal.evidence["whole"]
-    return (not proposal.evidence["aim_met"], -whole["caught"], whole["false_pages"] or 0, proposal.alarm["AlarmName"])
+    return (not whole["caught"], proposal.evidence["aim_met"], whole["false_pages"] or 0, proposal.alarm["AlarmName"])
 
 
 def _in_short(evidence: dict) -> str:
@@ -311,6 +337,25 @@ def _in_short(evidence: dict) -> str:
     if evidence["labelled"] and whole["incidents"]:
         return f"caught {whole['caught']} of {whole['incidents']}"
     return "quiet" if not whole["pages"] else f"{whole['pages']} page{'s' if whole['pages'] > 1 else ''}"
+
+
+MISSING = {"breaching": "counts as a breach", "notBreaching": "counts as OK", "ignore": "keeps the state", "missing": "insufficient data"}
+
+
+def _span(seconds: float) -> str:
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def _detail(analysis: Analysis, most: int) -> int:
+    """Points drawn a figure: fewer where there are many figures, so that the page stays under 8 MB."""
+    return max(100, min(most, most * 40 // max(1, len(analysis.keys))))
+
+
+def _from_the_start(states: pl.DataFrame, points: pl.DataFrame) -> pl.DataFrame:
+    """The states with the OK that the replay began with, so that the time before the first change shows too."""
+    name = states["alarm"][0] if len(states) else ""
+    first = pl.DataFrame([(name, points["timestamp"].min(), "OK", "the replay began with OK")], schema=states.schema, orient="row")
+    return pl.concat([first, states])
 
 
 def _alarm(analysis: Analysis, proposal, change) -> dict:
@@ -328,12 +373,12 @@ def _alarm(analysis: Analysis, proposal, change) -> dict:
         "name": alarm["AlarmName"], "change": change, "tone": "good" if strong and whole["caught"] else "neutral" if strong else "warn",
         "verdict": _in_short(evidence), "summary": evidence["verdict"],
         "threshold": f"{sign} {alarm['Threshold']:g} {unit} in {m} of {n} periods of {analysis.period_s // 60} min".replace("  ", " "),
-        "figure": plot.replay(points, proposal.states, alarm, analysis.incidents, unit=unit, height=210, most=400),
+        "figure": plot.replay(points, _from_the_start(proposal.states, points), alarm, analysis.incidents, unit=unit, labels={key.series: key.label}, height=270, most=_detail(analysis, 400)),
         "evidence": [
             ["Pages", f"{whole['pages']} in the window, {whole['pages_per_week']:.2g} a week; {held['pages']} in the time it was not tuned on"],
-            *([["Caught", f"{whole['caught']} of {whole['incidents']} incidents that show in it"], ["False pages", str(whole["false_pages"])]] if evidence["labelled"] else []),
-            *([["Median delay", f"{whole['median_delay_s'] / 60:.3g} min"]] if whole["median_delay_s"] is not None else []),
-            ["Missing data", f"treated as {alarm.get('TreatMissingData', 'missing')}"],
+            *([["Caught", f"{whole['caught']} of {whole['incidents']} incidents that show in it"], ["False pages", str(whole["false_pages"])]] if whole["incidents"] else []),
+            *([["Median delay", _span(whole["median_delay_s"])]] if whole["median_delay_s"] is not None else []),
+            ["Missing data", MISSING[alarm.get("TreatMissingData", "missing")]],
         ],
     }
 
@@ -350,22 +395,45 @@ def page_of(
 ) -> dict:  # what `page.render` takes
     """Everything the page shows, in the order in which it matters."""
     told = events(analysis)
-    calls = session.ledger.frame()
     return {
-        "title": f"{analysis.namespace}", "subtitle": [f"account {analysis.account}", analysis.region], "window": {"start": analysis.start, "end": analysis.end},
+        "title": f"{analysis.namespace}", "subtitle": ["embedded local AWS" if _is_local(session) else f"account {analysis.account}", analysis.region], "window": {"start": analysis.start, "end": analysis.end},
         "generated": datetime.now(UTC), "headline": headline(analysis, told), "tiles": tiles(analysis, told), "events": told,
         "timeline": _timeline(analysis), "health": health(analysis, told), "services": services(analysis), **_flow(analysis), "logs": _logs(analysis), "alarms": _alarms(analysis, plan),
         "dashboard": dashboard and {"name": dashboard_name, "widgets": dashboard["widgets"], "note": f"{len(dashboard['widgets'])} widgets; each draws only what is really emitted."},
         "changes": [] if plan is None else plan.changes.filter(pl.col("action") != "same").select("action", "kind", "name").to_dicts(),
-        "applied": applied, "notes": NOTES,
-        "reading": {
-            "metrics": analysis.read["metrics"], "datapoints": analysis.read["datapoints"], "events": analysis.read["events"], "spans": analysis.read["spans"],
-            "calls": len(calls), "cost_usd": float(calls["cost_usd"].sum()), "seconds": seconds, "problems": analysis.problems,
-        },
+        "applied": _applied_words(session, analysis, applied), "notes": NOTES + _notes(analysis),
+        "reading": reading(analysis, session, seconds),
     }
 
 
+def reading(analysis: Analysis, session, seconds: float | None) -> dict:
+    """What was read, in how many calls, at what cost."""
+    calls = session.ledger.frame()
+    counts = {name: analysis.read[name] for name in ("metrics", "datapoints", "events", "spans")}
+    return counts | {"calls": len(calls), "cost_usd": float(calls["cost_usd"].sum()), "seconds": seconds, "problems": analysis.problems}
+
+
+def _is_local(session) -> bool:
+    return session.endpoint_url is not None
+
+
+def _applied_words(session, analysis: Analysis, applied: bool) -> str:
+    where = "the embedded local AWS" if _is_local(session) else "the account"
+    said = f"These alarms and this dashboard are in {where}; they were read back and compare equal." if applied else f"Proposals only: nothing was changed in {where}."
+    silent = not any(p.alarm.get("AlarmActions") for p in analysis.proposals)
+    return said + (" None of the alarms has an action of its own, so by themselves they notify nobody; name topics with --notify." if silent and analysis.proposals else "")
+
+
+def _notes(analysis: Analysis) -> list[str]:
+    without = [k.label for k in analysis.keys if k.series not in {p.series for p in analysis.proposals}]
+    shown = ", ".join(without[:6]) + (f" and {len(without) - 6} more" if len(without) > 6 else "")
+    return [f"No alarm was made for {shown}: the history is too short, or no threshold could ever be crossed there."] if without else []
+
+
 NOTES = [
+    "How sure: surer where something is rarer in the history of its series and where more series agree. An order, not a probability.",
+    "A typical p99 is the median, over periods and endpoints, of the p99 of each period; percentiles do not add up.",
+    f"An error rate is taken over at least {MIN_REQUESTS} requests, so that one failure in a quiet period stays small.",
     "Anomalies are causal: whether a point is unusual was decided from it and earlier points only.",
     "Alarms were tuned on the first part of the window and judged on the rest as well; what they did there is said with each.",
     "Costs are estimates from list prices of us-east-1.",
@@ -382,25 +450,29 @@ def headline(
         first = "Nothing unusual happened in this window."
     elif grave:
         titles = [f"{e['title'][0].lower()}{e['title'][1:]} ({e['start']:%d %b %H:%M})" for e in grave[:2]]
-        first = f"{len(grave)} grave event{'s' if len(grave) > 1 else ''} in {len(told)}; first of all {' and '.join(titles)}."
+        first = f"{len(told)} events, {len(grave)} of them severe, above all {' and '.join(titles)}."
     else:
-        first = f"{len(told)} event{'s' if len(told) > 1 else ''}, none of them grave."
+        first = f"{len(told)} event{'s' if len(told) > 1 else ''}, none of them severe."
     caught = {label for p in analysis.proposals for label in p.evidence["caught"]}
-    known = 0 if analysis.incidents is None else len(analysis.incidents)
+    known = [] if analysis.incidents is None else analysis.incidents["label"].unique(maintain_order=True).to_list()
+    missed = [label.replace("_", " ") for label in known if label not in caught]
     tuned = f"{len(analysis.proposals)} alarm{'s' if len(analysis.proposals) != 1 else ''} tuned"
-    return f"{first} {tuned}" + (f"; together they would have caught {len(caught)} of {known} known incidents." if known else ".")
+    return f"{first} {tuned}" + (
+        f"; together they would have caught {len(known) - len(missed)} of {len(known)} known incidents{f' (missed: {chr(44).join(missed)})' if missed else ''}." if known else "."
+    )
 
 
 def tiles(analysis: Analysis, told: list[dict]) -> list[dict]:
     """The few figures at the top."""
     whole = [p.evidence["whole"] for p in analysis.proposals]
-    pages, false = sum(w["pages"] for w in whole), sum(w["false_pages"] or 0 for w in whole)
+    pages, false, silent = sum(w["pages"] for w in whole), sum(w["false_pages"] or 0 for w in whole), sum(not w["pages"] for w in whole)
+    known = "" if analysis.incidents is None else f"{false} of them false; "
     grave = sum(e["severity"] in ("critical", "high") for e in told)
     strong = sum(p.evidence["aim_met"] for p in analysis.proposals)
     found = [
-        {"label": "Events", "value": str(len(told)), "note": f"{grave} grave", "tone": "bad" if grave else "good"},
-        {"label": "Alarms tuned", "value": str(len(analysis.proposals)), "note": f"{strong} meet their aim", "tone": "good" if strong == len(whole) else "warn"},
-        {"label": "Pages in the window", "value": str(pages), "note": f"{false} of them false" if analysis.incidents is not None else "had these alarms stood", "tone": "warn" if false else "good"},
+        {"label": "Events", "value": str(len(told)), "note": f"{grave} severe", "tone": "bad" if grave else "good"},
+        {"label": "Alarms tuned", "value": str(len(analysis.proposals)), "note": f"{len(whole) - strong} of them weak", "tone": "good" if strong == len(whole) else "warn"},
+        {"label": "Pages in the window", "value": str(pages), "note": f"{known}{silent} alarms silent", "tone": "warn" if false else "good"},
     ]
     return found + _traffic_tiles(analysis)
 
@@ -414,42 +486,39 @@ def health(
     recent = [e for e in told if e["end"] > analysis.end - timedelta(days=1)]
     rows = []
     for service in sorted({k.service for k in analysis.keys if k.kind == "traffic"}):
-        mine = {kind: [k.series for k in analysis.keys if k.service == service and k.kind == kind] for kind in ("traffic", "error_rate", "latency")}
+        mine = [k for k in analysis.keys if k.service == service]
         calls, failed, p99 = _at_a_glance(analysis, mine)
-        names = {labels[s] for series in mine.values() for s in series}
+        names = {labels[k.series] for k in mine}
         grave = [e["severity"] for e in recent if names & set(e["names"])]
         tone = "bad" if {"critical", "high"} & set(grave) else "warn" if "medium" in grave else "good"
-        note = {"bad": "grave event in the last day", "warn": "event in the last day", "good": "quiet for a day"}[tone]
+        note = {"bad": "severe event in the last 24 h", "warn": "event in the last 24 h", "good": "no event in the last 24 h"}[tone]
         rows.append({"service": service, "calls": calls, "error_rate": failed, "p99_ms": p99, "tone": tone, "note": note})
     return rows
 
 # %% ../nbs/97_report.ipynb #856c306e
-def _at_a_glance(analysis: Analysis, mine: dict) -> tuple:
-    """Calls, share of them that failed, and median p99 of a service. A rate is weighted by the traffic of its endpoint."""
-    points = analysis.points
-    calls = points.filter(pl.col("series").is_in(mine["traffic"]))["value"].sum()
+def _at_a_glance(analysis: Analysis, keys: list) -> tuple:
+    """Requests, share of them that failed, and the median over periods and endpoints of the p99 in ms; None where unknown."""
+    traffic, points = _traffic_of(analysis), analysis.points
+    calls = sum(traffic[k.endpoint]["value"].sum() for k in keys if k.kind == "traffic")
     failed = 0.0
-    endpoint, traffic = {k.series: _endpoint_of(k.label) for k in analysis.keys}, _traffic_of(analysis)
-    for series in mine["error_rate"]:
-        both = points.filter(pl.col("series") == series).join(traffic[endpoint[series]], on="timestamp", suffix="_calls")
-        failed += both.select((pl.col("value") / 100 * pl.col("value_calls")).sum()).item()
-    slow = points.filter(pl.col("series").is_in(mine["latency"]))["value"]
+    for key in (k for k in keys if k.kind == "error_rate" and k.endpoint in traffic):
+        both = points.filter(pl.col("series") == key.series).join(traffic[key.endpoint], on="timestamp", suffix="_calls")
+        failed += both.select((pl.col("value") / 100 * pl.col("value_calls").clip(MIN_REQUESTS)).sum()).item()
+    slow = points.filter(pl.col("series").is_in([k.series for k in keys if k.kind == "latency"]))["value"]
     return calls, failed / calls if calls else None, slow.median()
 
 
 def _traffic_tiles(analysis: Analysis) -> list[dict]:
-    kinds = kinds_of(analysis)
-    keys = {kind: [k.series for k in analysis.keys if kinds[k.series] == kind] for kind in ("traffic", "error_rate", "latency")}
-    if not keys["traffic"]:
+    endpoints = {k.endpoint for k in analysis.keys if k.kind == "traffic"}
+    if not endpoints:
         return [{"label": "Series", "value": str(len(analysis.keys)), "note": f"{analysis.read['datapoints']:,} datapoints"}]
-    points = analysis.points
-    total = points.filter(pl.col("series").is_in(keys["traffic"]))["value"].sum()
-    rates = points.filter(pl.col("series").is_in(keys["error_rate"]))["value"]
-    slow = points.filter(pl.col("series").is_in(keys["latency"]))["value"]
+    calls, failed, _ = _at_a_glance(analysis, analysis.keys)
+    slow = {k.endpoint: analysis.points.filter(pl.col("series") == k.series)["value"].median() for k in analysis.keys if k.kind == "latency"}
+    slowest = max((e for e in slow if slow[e] is not None), key=lambda e: slow[e], default=None)
     return [
-        {"label": "Requests", "value": _short(total), "note": f"{len(keys['traffic'])} endpoints"},
-        *([{"label": "Error rate", "value": f"{rates.mean():.2f} %", "note": "mean over endpoints"}] if len(rates) else []),
-        *([{"label": "p99 latency", "value": f"{_short(slow.median())} ms", "note": "median over endpoints and time"}] if len(slow) else []),
+        {"label": "Requests", "value": _short(calls), "note": f"{len(endpoints)} endpoint{'s' if len(endpoints) > 1 else ''}"},
+        *([{"label": "Failed", "value": f"{100 * failed:.2f} %", "note": "of all requests"}] if failed is not None else []),
+        *([{"label": "Slowest endpoint", "value": f"{_short(slow[slowest])} ms", "note": f"typical p99 of {slowest}"}] if slowest else []),
     ]
 
 
@@ -461,7 +530,7 @@ def _timeline(analysis: Analysis):
     labels = labels_of(analysis)
     owner = {key.series: key.label if key.kind == "value" else key.service for key in analysis.keys}
     lane = pl.col("series").map_elements(lambda s: owner.get(s) or labels[s].split("requests of ")[-1], return_dtype=pl.String)
-    return plot.timeline(analysis.findings.with_columns(lane.alias("lane")), incidents=analysis.incidents, window=(analysis.start, analysis.end))
+    return plot.timeline(weighed(analysis).with_columns(lane.alias("lane")), incidents=analysis.incidents, window=(analysis.start, analysis.end))
 
 # %% ../nbs/97_report.ipynb #abce7bc9
 def summary_of(
@@ -508,7 +577,7 @@ class Report:
     analysis: Analysis
     alarms: list  # PutMetricAlarm arguments
     dashboard: dict  # dashboard body
-    plan: object  # deploy.plan.Plan
+    plan: object  # deploy.plan.Plan; None where the account could not be compared
     applied: bool  # the plan was applied, read back and found equal
     folder: Path  # where the files are
     seconds: float
@@ -527,6 +596,7 @@ def run(
     log_groups: list[str] | None = None,  # names; None: those that carry a service's name
     max_traces: int = 2_000,  # fetch at most so many
     environment: str | None = None,  # put before the names of alarms and dashboard
+    actions: tuple[str, ...] = (),  # ARNs that the alarms notify, up to 5
     apply: bool = False,  # put alarms and dashboard into the account
     confirm=None,  # called with the plan's text before that; False from it leaves the account as it is
 ) -> Report:
@@ -534,18 +604,16 @@ def run(
 
     Raises InputError for what cannot be used, DeployError where the account does not hold what was put.
     """
-    from lift_insights.deploy.plan import plan as make_plan
-
     began, folder = time.monotonic(), prepare(out)
     with _Bar() as bar:
         analysis = analyse(
-            session, namespace, start, end, period_s=period_s, incidents=incidents, apart=apart, log_groups=log_groups, max_traces=max_traces, progress=bar.step
+            session, namespace, start, end, period_s=period_s, incidents=incidents, apart=apart, log_groups=log_groups, max_traces=max_traces, actions=actions, progress=bar.step
         )
         bar.step("compare")
-        name = f"lift-insights-{_slug(namespace)}"
+        name = f"lift-insights-{_slug(namespace)}-{session.region}"  # dashboards have one name space for all regions
         alarms = [p.alarm for p in analysis.proposals]
         board = build.dashboard(f"{namespace}", analysis.keys, alarms=alarms, region=session.region, account=analysis.account, period_s=max(60, period_s))
-        plan = make_plan(session, alarms=alarms, dashboards={name: board}, environment=environment)
+        plan = _plan(analysis, session, alarms, {name: board}, environment, needed=apply)
         bar.step("write")
         page = page_of(analysis, session, dashboard=board, dashboard_name=name, plan=plan)
         made = Report(analysis, alarms, board, plan, False, folder, time.monotonic() - began)
@@ -555,11 +623,26 @@ def run(
             bar.step("apply")
             applied = _apply(plan, confirm, bar)
             made = Report(analysis, alarms, board, plan, applied, folder, time.monotonic() - began)
-            _write(made, session, page | {"applied": applied})
+            _write(made, session, page | {"applied": _applied_words(session, analysis, applied)})
     print(table(made, session))
     return made
 
 # %% ../nbs/97_report.ipynb #e4cddae3
+def _plan(analysis, session, alarms, dashboards, environment, *, needed: bool):
+    """What would change; None where the account does not let us look and nothing is to be applied."""
+    from botocore.exceptions import ClientError
+
+    from lift_insights.deploy.plan import plan
+
+    try:
+        return plan(session, alarms=alarms, dashboards=dashboards, environment=environment)
+    except ClientError as e:
+        if needed:
+            raise
+        analysis.problems.append(f"what is in the account could not be compared: {e}")
+        return None
+
+
 def _apply(plan, confirm, bar) -> bool:
     declined = []
 
@@ -577,7 +660,7 @@ def _write(made: Report, session, page: dict) -> None:
     from lift_insights import page as html
 
     summary = summary_of(made.analysis, session, applied=made.applied, seconds=round(made.seconds, 1))
-    page["reading"]["seconds"] = made.seconds
+    page = page | {"reading": reading(made.analysis, session, made.seconds)}
     texts = {"report.html": html.render(page), "alarms.json": _json(made.alarms), "dashboard.json": _json(made.dashboard), "summary.json": _json(summary)}
     write(made.folder, texts)
 
@@ -615,14 +698,13 @@ def table(
     caught = {label for p in analysis.proposals for label in p.evidence["caught"]}
     grave = sum(e["severity"] in ("critical", "high") for e in told)
     known = "" if analysis.incidents is None else f", {sum(w['false_pages'] or 0 for w in whole)} of them false; {len(caught)} of {len(analysis.incidents)} known incidents caught"
-    done = made.plan.changes["action"].value_counts()
-    counts = dict(done.iter_rows())
+    counts = {} if made.plan is None else dict(made.plan.changes["action"].value_counts().iter_rows())
     state = "set up and verified" if made.applied else "proposed; nothing was written to the account"
     lines = {
         "window": f"{analysis.namespace} in {analysis.region}, {analysis.start:%Y-%m-%d %H:%M} to {analysis.end:%Y-%m-%d %H:%M} UTC",
         "read": f"{read['metrics']:,} metrics, {read['datapoints']:,} datapoints, {read['events']:,} log events, {read['spans']:,} spans; "
         f"{len(session.ledger.frame()):,} calls, about ${session.ledger.cost_usd:.4f}",
-        "happened": f"{len(told)} events, {grave} grave" + (f"; first: {told[0]['title']}" if told else ""),
+        "happened": f"{len(told)} events, {grave} severe" + (f"; first: {told[0]['title']}" if told else ""),
         "alarms": f"{len(made.alarms)} tuned; {sum(w['pages'] for w in whole)} pages in the window{known}",
         "account": f"{state}: {counts.get('create', 0)} new, {counts.get('update', 0)} changed, {counts.get('same', 0)} the same",
         "report": f"{made.folder / 'report.html'}  ({made.seconds:.0f} s)",

@@ -24,6 +24,13 @@ def utc(
             raise InputError(f"{name} needs ISO 8601 with a zone, such as 2026-03-02T09:00:00Z; it is {instant!r}") from None
     if not isinstance(instant, datetime):
         raise InputError(f"{name} needs a datetime or ISO 8601 text; it is a {type(instant).__name__}")
+    try:
+        return _in_utc(instant, name)
+    except OverflowError:
+        raise InputError(f"{name} lies outside the years that a datetime can hold: {instant.isoformat()}") from None
+
+
+def _in_utc(instant: datetime, name: str) -> datetime:
     if instant.utcoffset() is None:
         raise InputError(f"{name} has no time zone: {instant.isoformat()}. Add one, for instance {instant.isoformat()}Z for UTC")
     return instant.astimezone(UTC)

@@ -14,7 +14,7 @@ from lift_insights.cli import main
 
 ROOT = Path(__file__).resolve().parent.parent
 REPORT = ["report", "--namespace", "PayTheory/Lift", "--region", "us-east-1"]
-CODE = "import sys; from lift_insights.cli import main; sys.exit(main(sys.argv[1:]))"
+CODE = "import sys; from lift_insights.cli import main; sys.exit(main())"
 
 
 @pytest.fixture(autouse=True)
@@ -55,6 +55,15 @@ def test_unknown_region(capsys):
         (["--last", "a fortnight"], "such as 14d"),
         (["--last", "0d"], "longer than zero"),
         (["--last", "14d", "--start", "2026-03-02T00:00:00Z"], "not both"),
+        (["--last", "9999999d"], "455 days"),
+        (["--start", "0001-01-01T00:00:00+05:00"], "outside the years"),
+        (["--period", "0"], "multiple of 60"),
+        (["--period", "90"], "multiple of 60"),
+        (["--environment", "a b"], "letters, digits"),
+        (["--budget-usd", "nan"], "budget_usd needs"),
+        (["--endpoint-url", "foo"], "endpoint_url needs"),
+        (["--max-traces", "0"], "at least 1"),
+        (["--notify", "me"], "wrong is 'me'"),
         (["--incidents", "nowhere.csv"], "nowhere.csv cannot be read"),
         (["--out", "/dev/null/out"], "cannot be written"),
     ],

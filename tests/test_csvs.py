@@ -22,20 +22,23 @@ def folder(tmp_path, **files):
         ("time,value\n2014-04-10 00:04:00,1\n", "line 1: needs the columns timestamp,value; it has time,value"),
         (
             GOOD + "2014-04-10 00:09:00,abc\n",
-            "line 3: needs a time and a finite number; it is '2014-04-10 00:09:00,abc'",
+            "line 3: needs a time and a number that CloudWatch takes; it is '2014-04-10 00:09:00,abc'",
         ),
         (GOOD + "2014-04-10 00:09:00,\n", "line 3"),
         (GOOD + "2014-04-10 00:09:00,nan\n", "line 3"),
         (GOOD + "2014-04-10 00:09:00,inf\n", "line 3"),
         (GOOD + "yesterday,1\n", "line 3"),
+        (GOOD + "2014-04-10 00:09:00,1e300\n", "line 3"),
         (GOOD + ",1\n", "line 3"),
         (GOOD + "2014-04-10T00:09:00Z,1\n", "line 3: a time with a zone among times without"),
         (
             "timestamp,value\n2014-04-10T00:04:00Z,1\n2014-04-10 00:09:00,2\n",
             "line 3: a time without a zone among times with",
         ),
-        (GOOD + "2014-04-10 00:09:00,1,2,3\n", "cannot be read as CSV"),
-        (b"timestamp,value\n\xff\xfe,1\n", "bad"),
+        (GOOD + "2014-04-10 00:09:00,1,2,3\n", "line 3: needs 2 fields"),
+        (GOOD + "2014-04-10 00:09:00\n", "line 3: needs 2 fields"),
+        (GOOD + "\n2014-04-10 00:09:00,x\n", "line 4"),
+        (b"timestamp,value\n\xff\xfe,1\n", "not UTF-8"),
     ],
 )
 def test_bad_files_are_named(tmp_path, text, said):
@@ -50,6 +53,14 @@ def test_empty_and_missing_folder(tmp_path):
         csvs.read(tmp_path)
     with pytest.raises(InputError, match="is not a folder"):
         csvs.read(tmp_path / "nowhere")
+
+
+def test_dates_blank_lines_and_odd_names(tmp_path):
+    metrics = csvs.read(folder(tmp_path, **{"a[1]": "timestamp,value\n2014-04-10,1\n\n2014-04-11,2\n"})).metrics
+    assert metrics["timestamp"].dt.to_string("%F %T").to_list() == ["2014-04-10 00:00:00", "2014-04-11 00:00:00"]
+    (tmp_path / "gone.csv").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(InputError, match=r"gone\.csv cannot be read"):
+        csvs.read(tmp_path)
 
 
 def test_same_minute_keeps_every_value(tmp_path):

@@ -141,20 +141,44 @@ def test_partial_answers_are_never_swallowed(small, monkeypatch):
         metrics.read(small.session, catalog, NOW - DAY, NOW)
 
 
-def test_cache_asks_finished_windows_once(small, tmp_path):
-    session = sessions.local(small.session.endpoint_url, clock=NOW)
+def test_cache_asks_finished_days_once(small, tmp_path):
+    session = sessions.local(small.session.endpoint_url, clock=NOW + timedelta(hours=6))
     session.cache = sessions.Cache(tmp_path / "cache")
-    catalog = metrics.find(session, "PayTheory/Lift", "operation.POST_/payments")
-    reads = []
-    for _ in range(2):
-        reads.append(metrics.read(session, catalog, NOW - DAY, NOW - timedelta(hours=6), period_s=60))
-    assert reads[0].equals(reads[1])
-    count = session.ledger.frame().filter(pl.col("operation") == "GetMetricData").height
-    assert count == 1
-    metrics.read(session, catalog, NOW - DAY, NOW, period_s=60)  # the tail is open: always asked again
-    metrics.read(session, catalog, NOW - DAY, NOW, period_s=60)
-    assert session.ledger.frame().filter(pl.col("operation") == "GetMetricData").height == 3
-    assert (tmp_path / "cache").stat().st_mode & 0o777 == 0o700
+    catalog = metrics.find(session, "PayTheory/Lift").filter(pl.col("metric") == "requests.total")
+
+    def calls():
+        return session.ledger.frame().filter(pl.col("operation") == "GetMetricData").height
+
+    first = metrics.read(session, catalog, NOW - DAY, NOW, period_s=60)
+    assert calls() == 1
+    assert first.equals(metrics.read(session, catalog, NOW - DAY, NOW, period_s=60))
+    assert calls() == 1
+    part = metrics.read(session, catalog.head(3), NOW - DAY, NOW, period_s=60)  # fewer metrics: still there
+    assert part.equals(first.filter(pl.col("series").is_in(catalog["series"].head(3).to_list())))
+    assert calls() == 1
+    wider = NOW - timedelta(hours=25), NOW + timedelta(hours=1)  # what the days leave over is asked for each time
+    assert metrics.read(session, catalog, *wider, period_s=60).equals(first)
+    assert calls() == 3
+    plain = metrics.read(small.session, catalog, *wider, period_s=60)
+    assert plain.equals(first)
+    for file in session.cache.folder.iterdir():
+        file.write_bytes(b"PAR1 not really")  # a damaged file is pulled again, not believed
+    assert metrics.read(session, catalog, NOW - DAY, NOW, period_s=60).equals(first)
+    assert (tmp_path / "cache").stat().st_mode & 0o777 == 0o755
+    assert session.cache.folder.stat().st_mode & 0o777 == 0o700
+
+
+def test_windows_that_begin_within_a_period_keep_what_is_in_them(small):
+    catalog = metrics.find(small.session, "PayTheory/Lift", "operation.POST_/payments")
+    points = metrics.read(small.session, catalog, NOW - DAY + timedelta(seconds=299), NOW, period_s=300)
+    assert points["timestamp"].min() == NOW - DAY + timedelta(seconds=300)
+
+
+def test_two_queries_of_one_name_are_refused(small):
+    stat = {"Metric": {"Namespace": "PayTheory/Lift", "MetricName": "x"}, "Stat": "Sum"}
+    twice = [{"Id": f"q{i}", "Label": "same", "MetricStat": stat} for i in range(2)]
+    with pytest.raises(InputError, match="same Id or Label"):
+        metrics.read(small.session, twice, NOW - DAY, NOW)
 
 
 def test_auto_period_follows_retention():

@@ -201,7 +201,7 @@ def _tight(thresholds: np.ndarray, level: float, middle: float) -> np.ndarray:
 
 def _labelled_cost(found: dict, tight: np.ndarray, rate: float) -> np.ndarray:
     """Lower is better; infinite where too many pages are false or no incident is caught."""
-    cost = found["repeats"] + np.nan_to_num(found["delay"]) / 300 + 2 * tight + found["false"] - 1000.0 * found["caught"]
+    cost = 2 * found["repeats"] + np.nan_to_num(found["delay"]) / 300 + 2 * tight + found["false"] - 1000.0 * found["caught"]
     return np.where((found["false"] <= rate * (found["false"] + found["right"])) & (found["caught"] > 0), cost, np.inf)
 
 # %% ../../nbs/52_tune.ipynb #7f24fcda
@@ -228,7 +228,19 @@ class _Choice:
     asked: int  # visible incidents in training
 
 
-def _choose(study: _Study, sign: int, rate: float) -> _Choice:
+def _lowest(study: _Study, sign: int) -> float:
+    """What a threshold has to exceed so that the alarm could fire at all, turned values.
+
+    A count that is only published when there is something to count is never below 1, and what cannot be negative never
+    falls below 0; where missing is breaching, silence fires the alarm.
+    """
+    seen = study.values[: study.split][~np.isnan(study.values[: study.split])]
+    if sign > 0 or study.treat == "breaching" or not len(seen) or seen.min() < 0:
+        return np.inf
+    return -1.0 if seen.min() >= 1 and np.all(seen == np.round(seen)) else 0.0
+
+
+def _choose(study: _Study, sign: int, rate: float) -> _Choice | None:
     known, study = len(study.starts) > 0, _shown(study, sign, study.split)
     values, own, normal = _turned(study, sign), study.own, study.normal
     training = np.arange(len(values)) < study.split
@@ -236,6 +248,9 @@ def _choose(study: _Study, sign: int, rate: float) -> _Choice:
     usual = values[training & finite & (normal if (training & finite & normal).sum() > 1 else finite)]
     asked = study.starts < study.times[study.split - 1]
     thresholds = _thresholds(usual, values[training & finite & ~normal], sign)
+    thresholds = thresholds[thresholds < _lowest(study, sign)]
+    if not len(thresholds):
+        return None
     middle = float(np.median(usual))
     spread = float(1.4826 * np.median(np.abs(usual - middle)) or usual.std() or abs(middle) or 1.0)
     weeks = (study.split - _LEAD) * study.period / 604_800
@@ -283,8 +298,11 @@ def _label(series: str) -> str:
 def _ascii_name(text: str, taken: set[str]) -> str:
     plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode()
     plain = re.sub(r"\s+", " ", re.sub(r"[^ -~]", " ", plain)).strip() or "alarm"
-    mark = " " + hashlib.sha256(text.encode()).hexdigest()[:8]
-    return plain if len(plain) <= 255 and plain not in taken else plain[: 255 - len(mark)] + mark
+    name, tries = plain, 0
+    while len(name) > 255 or name in taken:
+        mark = " " + hashlib.sha256(f"{text}{tries or ''}".encode()).hexdigest()[:8]
+        name, tries = plain[: 255 - len(mark)] + mark, tries + 1
+    return name
 
 # %% ../../nbs/52_tune.ipynb #9633a47b
 def _span(seconds: float) -> str:
@@ -306,7 +324,7 @@ def _condition(alarm: dict) -> str:
 
 def _alarm(study: _Study, choice: _Choice, name: str, actions: tuple[str, ...]) -> dict:
     alarm = {
-        "AlarmName": name, "AlarmDescription": "", "ActionsEnabled": True, **study.base,
+        "AlarmName": name, "AlarmDescription": "", **study.base,
         "EvaluationPeriods": choice.n, "DatapointsToAlarm": choice.m, "Threshold": choice.threshold,
         "ComparisonOperator": "GreaterThanThreshold" if choice.sign > 0 else "LessThanThreshold", "TreatMissingData": study.treat,
     }  # fmt: skip
@@ -353,7 +371,8 @@ def _verdict(evidence: dict, known: bool) -> str:
     said = [f"{_times(whole['pages'])} in {days:.3g} days"]
     if known:
         false = whole["false_pages"]
-        said[0] += "" if not whole["pages"] else ", all in incidents" if not false else f", {false} of them false"
+        right = "all in incidents" if whole["incidents"] else "in a known incident that does not show in it"
+        said[0] += "" if not whole["pages"] else f", {right}" if not false else f", {false} of them false"
         said.append(f"caught {whole['caught']} of {whole['incidents']} incidents that show in it" if whole["incidents"] else "no known incident shows in it")
     else:
         said.append("tuned without known incidents")
@@ -410,8 +429,10 @@ def _grace(period: int) -> float:
     return max(900.0, 2.0 * period)
 
 # %% ../../nbs/52_tune.ipynb #66003e7d
-def _propose(study: _Study, part: pl.DataFrame, incidents: pl.DataFrame, rate: float, name: str, taken: set[str], actions) -> Proposal:
-    choices = [_choose(study, sign, rate) for sign in KINDS[study.kind][0]]
+def _propose(study: _Study, part: pl.DataFrame, incidents: pl.DataFrame, rate: float, name: str, taken: set[str], actions) -> Proposal | None:
+    choices = [choice for sign in KINDS[study.kind][0] if (choice := _choose(study, sign, rate))]
+    if not choices:
+        return None
     choice = min(choices, key=lambda c: (not c.meets, not c.labelled, c.cost))
     full = _ascii_name(f"{name} {'high' if choice.sign > 0 else 'low'}", taken)
     alarm = _alarm(study, choice, full, tuple(actions))
@@ -445,8 +466,8 @@ def tune(
 
     Candidates (threshold, M of N) are judged on the first 70 % of the time and reported on the rest too. A math series
     is taken from points if it is there, else worked out from its metrics; series that only serve as such metrics get no
-    alarm unless `kind` names them. Series shorter than 34 periods get none either. The
-    choice sees nothing of the last 30 %. Raises InputError for an unknown kind, a
+    alarm unless `kind` names them. Series shorter than 34 periods get none either, nor those where no threshold could
+    be crossed, such as a low alarm on a count that is only published when there is something to count. The choice sees nothing of the last 30 %. Raises InputError for an unknown kind, a
     rate outside [0, 1), or queries CloudWatch would refuse.
     """
     if not 0 <= false_positive_rate < 1:
@@ -459,9 +480,10 @@ def tune(
     for series, part in _parts(points, queries, kind).items():
         study = _study(series, part, kind.get(series) or ("error_rate" if series in queries else _kind(series)), queries.get(series), known)
         if study is not None:
-            name = f"{name_prefix} {names.get(series) or _label(series)}".strip()
-            proposals.append(_propose(study, part, known, false_positive_rate, name, taken, actions))
-            taken.add(proposals[-1].alarm["AlarmName"])
+            name = f"{name_prefix.strip()} {names.get(series) or _label(series)}".strip()
+            if proposal := _propose(study, part, known, false_positive_rate, name, taken, actions):
+                proposals.append(proposal)
+                taken.add(proposal.alarm["AlarmName"])
     return proposals
 
 # %% ../../nbs/52_tune.ipynb #6e58af74

@@ -21,9 +21,9 @@ class Cache:
     """Frames on disk, each under the hash of the question it answers."""
 
     def __init__(self, folder: str | os.PathLike):
-        self.folder = Path(folder)
+        self.folder = Path(folder) / "lift_insights"  # ours alone, whatever else is in the folder that was named
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
+            self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             self.folder.chmod(0o700)
         except OSError as e:
             raise InputError(f"the cache folder {self.folder} cannot be made or written: {e.strerror}") from None

@@ -34,6 +34,7 @@ class Ledger:
     def __init__(self, budget_usd: float | None = None):
         self.budget_usd = budget_usd
         self._rows: list[tuple] = []
+        self._under_way = 0.0  # US dollars of calls that have begun and not ended
         self._lock = threading.Lock()
 
     @property
@@ -54,12 +55,15 @@ class Ledger:
 
     def _begin(self, params, model, context, **_):
         cost = prices.before(model.name, params)
-        if self.budget_usd is not None and self.cost_usd + cost > self.budget_usd:
-            raise BudgetError(
-                f"{model.name} would bring the cost to ${self.cost_usd + cost:.4f}, over the budget of ${self.budget_usd:.4f}. "
-                "Ask for fewer metrics or a shorter window, or raise budget_usd"
-            )
-        context["lift_insights"] = (datetime.now(UTC), model, params)
+        with self._lock:
+            total = self.cost_usd + self._under_way + cost
+            if self.budget_usd is not None and total > self.budget_usd:
+                raise BudgetError(
+                    f"{model.name} would bring the cost to ${total:.4f}, over the budget of ${self.budget_usd:.4f}. "
+                    "Ask for fewer metrics or a shorter window, or raise budget_usd"
+                )
+            self._under_way += cost
+        context["lift_insights"] = (datetime.now(UTC), model, params, cost)
 
     def _end(self, parsed, context, **_):
         status = parsed.get("ResponseMetadata", {}).get("HTTPStatusCode", 200)
@@ -69,10 +73,11 @@ class Ledger:
         self._enter(context, {}, type(exception).__name__)
 
     def _enter(self, context, parsed, outcome):
-        began, model, params = context["lift_insights"]
+        began, model, params, reserved = context["lift_insights"]
         took = (datetime.now(UTC) - began).total_seconds() * 1000
         cost = prices.after(model.name, params, parsed) if outcome == "ok" else 0.0
         retries = parsed.get("ResponseMetadata", {}).get("RetryAttempts", 0)
         row = (began, model.service_model.service_name, model.name, took, retries, cost, outcome)
         with self._lock:
+            self._under_way -= reserved
             self._rows.append(row)

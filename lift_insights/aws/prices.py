@@ -59,6 +59,6 @@ def after(
     if operation == "GetTraceSummaries":
         return price.usd * answer.get("TracesProcessedCount", len(answer.get("TraceSummaries", ())))
     if operation == "GetQueryResults":
-        done = answer.get("status") in ("Complete", "Cancelled")
+        done = answer.get("status") in ("Complete", "Cancelled") and "nextToken" not in params  # the scan is paid once, not by page
         return price.usd * answer.get("statistics", {}).get("bytesScanned", 0.0) * done
     return before(operation, params)

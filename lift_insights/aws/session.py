@@ -122,11 +122,15 @@ def connect(
 ) -> Session:  # nothing has been called yet
     """A session on an account.
 
-    Raises InputError for an unknown profile or region, or where no credentials are found.
+    Raises InputError for an unknown profile or region, a bad endpoint or budget, or where no credentials are found.
     """
     import botocore.exceptions
     import botocore.session
 
+    if budget_usd is not None and not 0 <= budget_usd < float("inf"):
+        raise InputError(f"budget_usd needs a number of dollars from 0; it is {budget_usd}")
+    if endpoint_url is not None and not (urlsplit(endpoint_url).scheme in ("http", "https") and urlsplit(endpoint_url).hostname):
+        raise InputError(f"endpoint_url needs an address such as http://127.0.0.1:5000; it is {endpoint_url!r}")
     core = botocore.session.Session(profile=profile)
     try:
         region = _known_region(core, region or core.get_config_variable("region"), endpoint_url)

@@ -259,12 +259,20 @@ def _same(key, a, b) -> bool:
     return a is b if a is None or b is None else not differences(_form(key, a), _form(key, b))
 
 # %% ../../nbs/75_plan.ipynb #9a0ba4d7
+_ACTIONS = ("ActionsEnabled", "AlarmActions", "OKActions", "InsufficientDataActions")
+
+
+def _with_actions(old: dict | None, new: dict) -> dict:
+    return {**{name: old[name] for name in _ACTIONS if name in (old or {})}, **new}
+
+# %% ../../nbs/75_plan.ipynb #91745b0d
 class Plan:
     """What would change in an account. `changes` shows it, `apply` does it, `rollback` undoes it."""
 
     def __init__(self, session, wanted: dict):
         self._session, self._wanted = session, wanted
         self._before = _read(session, wanted)
+        self._wanted = {key: _with_actions(self._before.get(key), new) if key[0] == "alarm" else new for key, new in wanted.items()}
         self._left: dict = {}  # what apply left behind of each thing it touched
         self.warnings: tuple[str, ...] = ()  # what PutDashboard remarked on
         rows = [(*key, *self._change(key)) for key in wanted]

@@ -326,18 +326,21 @@ def _events(found: pl.DataFrame, rate: float) -> pl.DataFrame:
     apart = pl.col("timestamp").diff() > pl.max_horizontal(pl.lit(_LULL), 3 * period)
     rows = rows.with_columns(_event=(apart.fill_null(True) | (pl.col("series") != pl.col("series").shift())).cum_sum())
     peak = pl.col("_rarity").arg_max()
+    outside = (pl.col("value") < pl.col("lo")) | (pl.col("value") > pl.col("hi"))
     farthest = ((pl.col("value") - pl.col("expected")) * pl.col("_side").get(peak)).arg_max()
     events = rows.group_by("_event", maintain_order=True).agg(
         pl.col("series").first(), start=pl.col("timestamp").filter(pl.col("_rarity") >= pl.col("_high") - 0.5).first(), end=(pl.col("timestamp") + period).last(),
+        out=(pl.col("timestamp") + period).filter(outside).last(), least=(pl.col("timestamp") + period).filter(pl.col("_rarity") >= pl.col("_high") - 0.5).first(),
         rarity=pl.col("_rarity").max(), high=pl.col("_high").first(), view=pl.col("_view").get(peak),
         side=pl.col("_side").get(peak), jump=pl.col("_jump").max(), rows=pl.len(),
         observed=pl.col("value").get(farthest), expected=pl.col("expected").get(farthest),
     )
-    return events.filter(pl.col("rarity") >= pl.col("high"))
+    ended = pl.max_horizontal(pl.coalesce("out", "end"), "least")  # what merely echoes within the band is over
+    return events.filter(pl.col("rarity") >= pl.col("high")).with_columns(end=ended, last=pl.col("end"))
 
 # %% ../../nbs/32_anomaly.ipynb #a9090221
 def _named(events: pl.DataFrame) -> pl.DataFrame:  # frame `findings`
-    lasting = (pl.col("end") - pl.col("start") >= timedelta(hours=3)) & (pl.col("rows") >= 12)
+    lasting = (pl.col("last") - pl.col("start") >= timedelta(hours=3)) & (pl.col("rows") >= 12)
     kind = (
         pl.when(pl.col("view") == "variance").then(pl.lit("variance"))
         .when(lasting & (pl.col("jump") < 2)).then(pl.lit("drift"))

@@ -125,8 +125,10 @@ def read(
         period = _valid_period(period_s)
     asked = _queries_of(queries, period, force=period_s != "auto")
     names = {q["Id"]: name for name, q in asked}
-    pieces = gather(lambda call: _page(session, *call), plan([q for _, q in asked], start, end), workers=4, label="metrics")
-    points = pl.concat([POINTS.empty(), *pieces])
+    if len(set(names.values())) < len(asked):
+        raise InputError("two of the queries have the same Id or Label, so their points could not be told apart; give each its own")
+    read_all = _through_cache if session.cache else _in_calls
+    points = read_all(session, [q for _, q in asked], start, end).filter(pl.col("timestamp") >= start, pl.col("timestamp") < end)
     return points.with_columns(pl.col("series").replace_strict(names, return_dtype=pl.String)).sort("series", "timestamp")
 
 # %% ../../nbs/20_metrics.ipynb #8f63fe0e
@@ -159,21 +161,9 @@ def _metric_query(name: str, row: dict, period_s: int) -> dict:
     return {"Id": name, "MetricStat": {"Metric": metric, "Period": period_s, "Stat": row["stat"]}}
 
 # %% ../../nbs/20_metrics.ipynb #d9a05326
-def _page(session, queries: list[dict], start: datetime, end: datetime) -> pl.DataFrame:
-    question = {
-        "call": "GetMetricData", "queries": queries, "start": start.isoformat(), "end": end.isoformat(),
-        "account": session.account, "region": session.region, "endpoint": session.endpoint_url,
-    }
-    settled = session.cache is not None and end + SETTLE <= session.now()
-    if settled and (kept := session.cache.get(question)) is not None:
-        return kept
-    points = _pull(session, queries, start, end)
-    if settled:
-        session.cache.put(question, points)
-    return points
-
-
-SETTLE = timedelta(hours=3)  # datapoints may still arrive up to this long after their time
+def _in_calls(session, queries: list[dict], start: datetime, end: datetime) -> pl.DataFrame:
+    pieces = gather(lambda call: _pull(session, *call), plan(queries, start, end), workers=4, label="metrics")
+    return pl.concat([POINTS.empty(), *pieces])
 
 
 def _pull(session, queries, start, end) -> pl.DataFrame:
@@ -189,3 +179,35 @@ def _pull(session, queries, start, end) -> pl.DataFrame:
             said = "; ".join(m.get("Value", "") for m in result.get("Messages", ()))
             raise RuntimeError(f"CloudWatch answered {result['StatusCode']} for {result.get('Label', result['Id'])}: {said or 'without a reason'}. Read it again, or leave it out")
     return pl.concat([POINTS.empty(), *found])
+
+# %% ../../nbs/20_metrics.ipynb #bfa41362
+SETTLE = timedelta(hours=3)  # datapoints may still arrive up to this long after their time
+DAY = timedelta(days=1)
+
+
+def _through_cache(session, queries: list[dict], start: datetime, end: datetime) -> pl.DataFrame:
+    first, last = ceil(start, 86_400), floor(min(end, session.now() - SETTLE), 86_400)
+    if first >= last or any("Expression" in query for query in queries):
+        return _in_calls(session, queries, start, end)
+    parts = [_in_calls(session, queries, a, b) for a, b in ((start, first), (last, end)) if a < b]
+    parts += [_one_day(session, queries, first + i * DAY) for i in range((last - first) // DAY)]
+    return pl.concat(parts)
+
+
+def _one_day(session, queries: list[dict], day: datetime) -> pl.DataFrame:
+    asked = {q["Id"]: _question(session, q, day) for q in queries}
+    kept = {name: session.cache.get(question) for name, question in asked.items()}
+    lacking = [q for q in queries if kept[q["Id"]] is None]
+    fresh = _in_calls(session, lacking, day, day + DAY) if lacking else POINTS.empty()
+    for query in lacking:
+        mine = fresh.filter(pl.col("series") == query["Id"])
+        session.cache.put(asked[query["Id"]], mine.drop("series"))
+    known = [part.select(pl.lit(name).alias("series"), "timestamp", "value") for name, part in kept.items() if part is not None]
+    return pl.concat([fresh, *known])
+
+
+def _question(session, query: dict, day: datetime) -> dict:
+    return {
+        "call": "GetMetricData", "metric": query["MetricStat"], "day": day.isoformat(), "account": session.account,
+        "region": session.region, "endpoint": session.endpoint_url,
+    }

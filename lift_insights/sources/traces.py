@@ -6,6 +6,7 @@
 __all__ = ['SUMMARY_SPAN', 'TRACES_A_CALL', 'read', 'summaries', 'thin_out', 'fetch', 'parse', 'parse_otel']
 
 # %% ../../nbs/22_traces.ipynb #e15187da
+import time
 import zlib
 from datetime import datetime, timedelta
 
@@ -84,10 +85,18 @@ def fetch(
     """The spans of these traces. Raises RuntimeError naming the first trace that X-Ray could not give."""
     batches = [trace_ids[i : i + TRACES_A_CALL] for i in range(0, len(trace_ids), TRACES_A_CALL)]
 
-    def one(ids: list[str]) -> list[str]:
-        pages = list(session.client("xray").get_paginator("batch_get_traces").paginate(TraceIds=ids))
-        if missing := [i for page in pages for i in page.get("UnprocessedTraceIds", ())]:
-            raise RuntimeError(f"X-Ray did not process {len(missing)} of {len(ids)} traces, the first is {missing[0]}. Read them again")
-        return [segment["Document"] for page in pages for trace in page["Traces"] for segment in trace["Segments"]]
+    parts = gather(lambda ids: _documents(session, ids), batches, workers=8, label="traces")
+    return parse([document for part in parts for document in part])
 
-    return parse([document for part in gather(one, batches, workers=8, label="traces") for document in part])
+# %% ../../nbs/22_traces.ipynb #44407085
+def _documents(session, ids: list[str], tries: int = 4) -> list[str]:
+    """The segment documents of up to five traces; what X-Ray leaves unprocessed, as it does under load, is asked for again."""
+    found = []
+    for attempt in range(tries):
+        time.sleep(0.5 * attempt)
+        pages = list(session.client("xray").get_paginator("batch_get_traces").paginate(TraceIds=ids))
+        found += [segment["Document"] for page in pages for trace in page["Traces"] for segment in trace["Segments"]]
+        ids = [i for page in pages for i in page.get("UnprocessedTraceIds", ())]
+        if not ids:
+            return found
+    raise RuntimeError(f"X-Ray did not process {len(ids)} traces in {tries} attempts, the first is {ids[0]}. Read them again later")
