@@ -334,7 +334,7 @@ def _in_short(evidence: dict) -> str:
     whole = evidence["whole"]
     if not evidence["aim_met"]:
         return "weak"
-    if evidence["labelled"] and whole["incidents"]:
+    if whole["incidents"]:
         return f"caught {whole['caught']} of {whole['incidents']}"
     return "quiet" if not whole["pages"] else f"{whole['pages']} page{'s' if whole['pages'] > 1 else ''}"
 

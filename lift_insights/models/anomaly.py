@@ -131,7 +131,8 @@ def _tails(
     excess = np.concatenate([known[:, n - k :], -known[:, :k]]) - start[:, None]
     mean = np.add.reduce(excess, 1) / k
     variance = np.einsum("ij,ij->i", excess, excess) / k - mean * mean
-    shape = 0.5 * (1 - mean * mean / np.maximum(variance, 1e-300))
+    with np.errstate(over="ignore"):  # a flat series of huge values: the shape is at its least then
+        shape = 0.5 * (1 - mean * mean / np.maximum(variance, 1e-300))
     shape = np.minimum(np.maximum(shape, 0), s.heaviest) * (mean > 0)
     scale = np.maximum(mean * (1 - shape), s.core * (start - np.concatenate([middle, -middle])))
     spread = known[:, 3 * n // 4] - known[:, n // 4] + np.abs(middle)
