@@ -132,7 +132,7 @@ def _checked(args) -> None:
     if wrong := [arn for arn in args.notify if not arn.startswith("arn:")] or args.notify[5:]:
         raise InputError(f"--notify needs up to 5 ARNs, such as arn:aws:sns:us-east-1:123456789012:on-call; wrong is {wrong[0]!r}")
 
-
+# %% ../nbs/98_cli.ipynb #13580357
 def _ask(text: str) -> bool:
     print(text)
     if not sys.stdin.isatty():

@@ -206,7 +206,7 @@ def _happened(finding: dict, kind: str) -> str:
         return {"latency": "Latency fell", "error_rate": "Errors fell", "saturation": "Use fell"}[kind]
     return KIND_WORDS.get(kind, {}).get(finding["kind"], finding["kind"].replace("_", " ").capitalize())
 
-
+# %% ../nbs/97_report.ipynb #e71e58eb
 def _said(finding: dict, kind: str) -> str:
     unit = {"latency": " ms", "error_rate": " %", "traffic": " requests"}.get(kind, "")
     if finding["observed"] is None or finding["expected"] is None:
@@ -261,7 +261,7 @@ def _panel(analysis: Analysis, key, threshold) -> dict:
         "trend": _trend_words(mine(analysis.trends), unit), "forecast_note": _forecast_words(mine(analysis.forecasts), unit),
     }
 
-
+# %% ../nbs/97_report.ipynb #78b0b752
 def _trend_words(row: pl.DataFrame | None, unit: str) -> str | None:
     if row is None or row.is_empty():
         return None
@@ -350,7 +350,7 @@ def _detail(analysis: Analysis, most: int) -> int:
     """Points drawn a figure: fewer where there are many figures, so that the page stays under 8 MB."""
     return max(100, min(most, most * 40 // max(1, len(analysis.keys))))
 
-
+# %% ../nbs/97_report.ipynb #efa6d9cd
 def _from_the_start(states: pl.DataFrame, points: pl.DataFrame) -> pl.DataFrame:
     """The states with the OK that the replay began with, so that the time before the first change shows too."""
     name = states["alarm"][0] if len(states) else ""
@@ -416,7 +416,7 @@ def reading(analysis: Analysis, session, seconds: float | None) -> dict:
 def _is_local(session) -> bool:
     return session.endpoint_url is not None
 
-
+# %% ../nbs/97_report.ipynb #aa70bacf
 def _applied_words(session, analysis: Analysis, applied: bool) -> str:
     where = "the embedded local AWS" if _is_local(session) else "the account"
     said = f"These alarms and this dashboard are in {where}; they were read back and compare equal." if applied else f"Proposals only: nothing was changed in {where}."
