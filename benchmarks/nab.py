@@ -173,7 +173,7 @@ def run() -> list[dict]:
     points = load(root)
     windows = windows_of(root, points)
     rows = [
-        row(f"the scorer on {detector}, {label} (published)", got, published, "published", published)
+        row(f"the scorer on {detector}, {label} (published)", got, published, "published", published, better="equal")
         for detector, label, got, published in prove(root, windows)
     ]
     scores, speed = ours(points)
