@@ -89,8 +89,7 @@ def _telemetry(rows: pl.DataFrame, namespace: str) -> Telemetry:
             pl.lit("None").alias("unit"), "timestamp", "values", "counts",
         )
     )
-    text = dict.fromkeys(("log_group", "log_stream", "message", "trace_id", "document"), pl.String)
-    logs = pl.DataFrame(schema={"log_group": text["log_group"], "log_stream": pl.String, "timestamp": UTC_TIME, "message": pl.String})
+    logs = pl.DataFrame(schema={"log_group": pl.String, "log_stream": pl.String, "timestamp": UTC_TIME, "message": pl.String})
     traces = pl.DataFrame(schema={"trace_id": pl.String, "document": pl.String})
     first, last = metrics["timestamp"].min(), metrics["timestamp"].max()
     return Telemetry(metrics, logs, traces, INCIDENTS.empty(), first, last + timedelta(seconds=period_s(rows)))

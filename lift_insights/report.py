@@ -315,7 +315,9 @@ def _logs(analysis: Analysis) -> dict:
         {"pattern": p["template"], "count": p["count"], "level": p["level"], "group": p["log_group"], "example": p["example"]}
         for p in analysis.patterns.head(15).iter_rows(named=True)
     ]
-    return {"rows": rows, "note": f"{analysis.read['events']:,} WARN and ERROR events, personal data masked."}
+    lines = {} if analysis.levels is None else dict(analysis.levels.group_by("level").agg(pl.col("lines").sum()).sort("lines", descending=True).iter_rows())
+    counted = ", ".join(f"{count:,} {level}" for level, count in lines.items())
+    return {"rows": rows, "note": f"{f'Lines by level: {counted}. ' if counted else ''}{analysis.read['events']:,} WARN and ERROR events were read, recognised personal data masked."}
 
 # %% ../nbs/97_report.ipynb #173c8bc3
 def _alarms(analysis: Analysis, plan) -> list[dict]:

@@ -396,17 +396,6 @@ def test_small_enough(whole):
     assert len(html.encode()) < 8_000_000
 
 
-def test_write_is_all_or_nothing(tmp_path, html):
-    path = page.write(html, tmp_path / "new" / "report.html")
-    assert path.read_text(encoding="utf-8") == html
-    page.write("second", path)
-    assert path.read_text(encoding="utf-8") == "second"
-    assert [p.name for p in path.parent.iterdir()] == ["report.html"]
-    (tmp_path / "file").write_text("x")
-    with pytest.raises(InputError, match=r"cannot be written.*--out"):
-        page.write(html, tmp_path / "file" / "report.html")
-
-
 @pytest.mark.parametrize(
     ("minutes", "words"),
     [(0.2, "under a minute"), (5, "5 min"), (60, "1 h"), (1440, "1 day"), (1441, "1 day 1 min"), (3000, "2 days 2 h")],
