@@ -14,6 +14,8 @@ os.environ |= {
     "AWS_EC2_METADATA_DISABLED": "true",
     "AWS_CONFIG_FILE": os.devnull,
     "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+    "XDG_STATE_HOME": os.path.join(tempfile.gettempdir(), "lift-insights-state"),
+    "XDG_CACHE_HOME": os.path.join(tempfile.gettempdir(), "lift-insights-cache"),
     "HYPOTHESIS_STORAGE_DIRECTORY": os.path.join(tempfile.gettempdir(), "lift-insights-hypothesis"),
 }
 

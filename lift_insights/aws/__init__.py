@@ -1,3 +1,3 @@
 import lazy_loader as _lazy
 
-__getattr__, __dir__, __all__ = _lazy.attach(__name__, submodules=["cache", "calls", "ledger", "prices", "session"])
+__getattr__, __dir__, __all__ = _lazy.attach(__name__, submodules=["audit", "cache", "calls", "ledger", "prices", "session"])

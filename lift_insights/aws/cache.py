@@ -7,55 +7,265 @@ __all__ = ['Cache']
 
 # %% ../../nbs/13_cache.ipynb #32b16c78
 import hashlib
+import io
 import os
 import tempfile
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import orjson
 import polars as pl
 
 from ..frames import InputError
+from ..times import floor
 
 # %% ../../nbs/13_cache.ipynb #ebb789fe
-class Cache:
-    """Frames on disk, each under the hash of the question it answers."""
+Span = tuple[datetime, datetime]  # half-open
+DAY = timedelta(days=1)
 
-    def __init__(self, folder: str | os.PathLike):
-        self.folder = Path(folder) / "lift_insights"  # ours alone, whatever else is in the folder that was named
+
+def _union(spans: list[Span]) -> list[Span]:
+    """The same instants in as few stretches as possible, in order."""
+    out: list[Span] = []
+    for start, end in sorted(spans):
+        if out and start <= out[-1][1]:
+            out[-1] = (out[-1][0], max(end, out[-1][1]))
+        else:
+            out.append((start, end))
+    return out
+
+
+def _minus(span: Span, covered: list[Span]) -> list[Span]:
+    """What of the stretch is not covered. `covered` is in order and free of overlap."""
+    out, at = [], span[0]
+    for start, end in covered:
+        if end <= at or start >= span[1]:
+            continue
+        if start > at:
+            out.append((at, start))
+        at = max(at, end)
+    return [*out, (at, span[1])] if at < span[1] else out
+
+# %% ../../nbs/13_cache.ipynb #a3d9a9d7
+def _days(start: datetime, end: datetime) -> Iterator[Span]:
+    """The window, cut at midnight UTC."""
+    while start < end:
+        upto = min(floor(start, 86_400) + DAY, end)
+        yield start, upto
+        start = upto
+
+
+def _within(frame: pl.DataFrame, span: Span, by: str) -> pl.DataFrame:
+    return frame.filter(pl.col(by) >= span[0], pl.col(by) < span[1])
+
+# %% ../../nbs/13_cache.ipynb #2da15214
+def _packed(frame: pl.DataFrame, covered: list[Span], by: str) -> tuple[bytes, str]:
+    """The file's bytes and their digest."""
+    about = {"covered": [[a.isoformat(), b.isoformat()] for a, b in covered], "by": by}
+    out = io.BytesIO()
+    frame.write_parquet(out, metadata={"lift_insights": orjson.dumps(about).decode()})
+    return out.getvalue(), hashlib.blake2b(out.getvalue(), digest_size=16).hexdigest()
+
+
+def _unpacked(path: Path) -> tuple[pl.DataFrame, list[Span], str] | None:
+    """Rows, covered stretches and name of the time column; None where the file is damaged, which is then removed."""
+    try:
+        data = path.read_bytes()
+        if hashlib.blake2b(data, digest_size=16).hexdigest() != path.name.split(".")[1]:
+            raise ValueError("not what was written")
+        about = orjson.loads(pl.read_parquet_metadata(io.BytesIO(data))["lift_insights"])
+        covered = [(datetime.fromisoformat(a), datetime.fromisoformat(b)) for a, b in about["covered"]]
+        return pl.read_parquet(io.BytesIO(data)), covered, about["by"]
+    except FileNotFoundError:
+        return None
+    except (pl.exceptions.PolarsError, OSError, ValueError, KeyError, IndexError):
+        path.unlink(missing_ok=True)
+        return None
+
+# %% ../../nbs/13_cache.ipynb #945dcf89
+class Cache:
+    """Rows on disk, by question and day, with what they cover. Safe for threads, and for processes on one folder.
+
+    A question is a JSON-like dict that says all that the rows depend on, except the window: account, region, call, arguments.
+    Where the disk is full or the folder is not writable, a warning says so once and nothing more is kept.
+    """
+
+    def __init__(
+        self,
+        folder: str | os.PathLike | bool = True,  # where; True: the user's cache folder, such as ~/.cache
+        *,
+        max_bytes: int = 2 << 30,  # past this the files that were not used for longest go; those in use now stay
+    ):
+        self.folder, self.max_bytes = _home(folder), max_bytes
         try:
             self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             self.folder.chmod(0o700)
         except OSError as e:
             raise InputError(f"the cache folder {self.folder} cannot be made or written: {e.strerror}") from None
+        self._lock, self._full = threading.RLock(), False
+        self._used: set[Path] = set()  # files of this object's questions: never put out to make room
+        self._bytes: int | None = None
 
-    def _path(self, question: dict) -> Path:
-        text = orjson.dumps(question, option=orjson.OPT_SORT_KEYS, default=str)
-        return self.folder / f"{hashlib.sha256(text).hexdigest()}.parquet"
+    def __repr__(self):
+        return f"Cache({str(self.folder)!r})"
 
-    def get(
-        self,
-        question: dict,  # JSON-like: account, region, call, arguments
-    ) -> pl.DataFrame | None:  # the kept answer, or None
-        """The kept answer to the question; None where there is none or the file is damaged."""
-        path = self._path(question)
-        try:
-            return pl.read_parquet(path)
-        except FileNotFoundError:
-            return None
-        except (pl.exceptions.PolarsError, OSError):
+    def _place(self, question: dict) -> Path:
+        name = hashlib.sha256(orjson.dumps(question, option=orjson.OPT_SORT_KEYS)).hexdigest()
+        return self.folder / name[:2] / name[2:34]
+
+# %% ../../nbs/13_cache.ipynb #f42d93f9
+def _home(folder) -> Path:
+    if folder is True:
+        from platformdirs import user_cache_path
+
+        return user_cache_path("lift_insights", appauthor=False)
+    return Path(folder) / "lift_insights"  # ours alone, whatever else is in the folder that was named
+
+# %% ../../nbs/13_cache.ipynb #87036424
+def _kept(self, question: dict, start: datetime, end: datetime) -> list[tuple[pl.DataFrame, list[Span], str]]:
+    """What the files hold of the window's days, oldest file first."""
+    try:
+        files = [Path(entry.path) for entry in os.scandir(self._place(question)) if entry.name.endswith(".parquet")]
+    except FileNotFoundError:
+        return []
+    first, last = start.date().isoformat(), (end - timedelta(microseconds=1)).date().isoformat()
+    out = []
+    for path in sorted(path for path in files if first <= path.name[:10] <= last):
+        held = _unpacked(path)
+        if held is not None:
+            self._used.add(path)
+            out.append(held)
+    return out
+
+
+def _missing(
+    self,
+    question: dict,  # all that the rows depend on, except the window
+    start: datetime,  # aware, inclusive
+    end: datetime,  # aware, exclusive
+) -> list[Span]:  # half-open stretches, in order
+    """What of the window has not been kept yet."""
+    covered = [span for _, spans, _ in _kept(self, question, start, end) for span in spans]
+    return _minus((start, end), _union(covered)) if start < end else []
+
+
+Cache.missing = _missing
+
+# %% ../../nbs/13_cache.ipynb #c761dfcb
+def _read(
+    self,
+    question: dict,  # as it was kept
+    start: datetime,  # aware, inclusive
+    end: datetime,  # aware, exclusive
+    by: str = "timestamp",  # column of UTC times by which rows were kept
+) -> pl.DataFrame | None:  # the kept rows of the window in order of time; None where no file holds any of it
+    """The kept rows of the window. Where two files hold the same stretch, the later one counts."""
+    whole = None
+    for frame, spans, _ in _kept(self, question, start, end):
+        if whole is not None:
+            whole = whole.filter(~pl.any_horizontal(*((pl.col(by) >= a) & (pl.col(by) < b) for a, b in spans)))
+        whole = frame if whole is None else pl.concat([whole, frame])
+    return None if whole is None else _within(whole, (start, end), by).sort(by, maintain_order=True)
+
+
+Cache.read = _read
+
+# %% ../../nbs/13_cache.ipynb #ce86b06f
+def _keep(
+    self,
+    question: dict,  # all that the rows depend on, except the window
+    start: datetime,  # aware, inclusive
+    end: datetime,  # aware, exclusive
+    frame: pl.DataFrame,  # rows of the window; others are left out
+    by: str = "timestamp",  # column of UTC times
+) -> None:
+    """Keep the rows of a finished window, and that they are all there are."""
+    if self._full:
+        return
+    place = self._place(question)
+    try:
+        with self._lock:
+            for path in (place.parent, place):
+                path.mkdir(mode=0o700, exist_ok=True)
+            for a, b in _days(start, end):
+                _keep_day(self, question, place, (a, b), _within(frame, (a, b), by), by)
+            self._make_room()
+    except OSError as problem:
+        self._full = True
+        warnings.warn(f"nothing more is kept in the cache {self.folder}: {problem.strerror or problem}", stacklevel=2)
+
+
+def _keep_day(self, question: dict, place: Path, span: Span, rows: pl.DataFrame, by: str) -> None:
+    day = floor(span[0], 86_400)
+    old = list(place.glob(f"{day.date().isoformat()}.*.parquet"))
+    covered = [s for _, spans, _ in _kept(self, question, day, day + DAY) for s in spans]
+    before = _read(self, question, day, day + DAY, by) if covered else None
+    if before is not None:
+        rows = pl.concat([before.filter((pl.col(by) < span[0]) | (pl.col(by) >= span[1])), rows])
+    data, digest = _packed(rows, _union([*covered, span]), by)
+    path = place / f"{day.date().isoformat()}.{digest}.parquet"
+    handle, name = tempfile.mkstemp(dir=place, suffix=".part")  # mkstemp makes files 0600
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+        os.replace(name, path)
+    except OSError:
+        Path(name).unlink(missing_ok=True)
+        raise
+    self._used.add(path)
+    for stale in old:
+        if stale != path:
+            stale.unlink(missing_ok=True)
+    if self._bytes is not None:
+        self._bytes += len(data)
+
+
+Cache.keep = _keep
+
+# %% ../../nbs/13_cache.ipynb #40e5dc0a
+def _files(self) -> list[Path]:
+    return [*self.folder.glob("??/*/*.parquet"), *self.folder.glob("??/*/*.part")]
+
+
+def _stats(self) -> dict[Path, os.stat_result]:
+    out = {}
+    for path in _files(self):
+        with suppress(FileNotFoundError):  # another process was quicker
+            out[path] = path.stat()
+    return out
+
+
+def _make_room(self) -> None:
+    """Remove the files that were not used for longest until the rest fits."""
+    if self._bytes is None:
+        self._bytes = self.size_bytes()
+    if self._bytes <= self.max_bytes:
+        return
+    sizes = _stats(self)
+    total = sum(about.st_size for about in sizes.values())
+    for path, about in sorted(sizes.items(), key=lambda one: one[1].st_mtime):
+        if total > self.max_bytes and path not in self._used:
             path.unlink(missing_ok=True)
-            return None
+            total -= about.st_size
+    self._bytes = total
 
-    def put(self, question: dict, answer: pl.DataFrame) -> None:
-        """Keep an answer: written beside its place first, then moved, so that a half file is never found."""
-        handle, name = tempfile.mkstemp(dir=self.folder, suffix=".part")  # mkstemp makes files 0600
-        os.close(handle)
-        answer.write_parquet(name)
-        os.replace(name, self._path(question))
 
-    def clear(self) -> int:  # how many answers were removed
-        """Forget everything."""
-        files = [*self.folder.glob("*.parquet"), *self.folder.glob("*.part")]
-        for file in files:
-            file.unlink(missing_ok=True)
-        return len(files)
+def _size_bytes(self) -> int:
+    """How much the files take."""
+    return sum(about.st_size for about in _stats(self).values())
+
+
+def _clear(self) -> int:  # how many files were removed
+    """Forget everything."""
+    found = _files(self)
+    for path in found:
+        path.unlink(missing_ok=True)
+    self._bytes = 0
+    return len(found)
+
+
+Cache.size_bytes, Cache.clear, Cache._make_room = _size_bytes, _clear, _make_room

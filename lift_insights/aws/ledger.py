@@ -7,11 +7,16 @@ __all__ = ['CALLS', 'BudgetError', 'Ledger']
 
 # %% ../../nbs/11_ledger.ipynb #8013b2e9
 import threading
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import partial
 
 import polars as pl
 
 from . import prices
+from .audit import Trail
 from ..frames import UTC_TIME
 
 # %% ../../nbs/11_ledger.ipynb #3f53de24
@@ -20,64 +25,127 @@ class BudgetError(RuntimeError):
 
 
 CALLS = {
-    "timestamp": UTC_TIME, "service": pl.String, "operation": pl.String, "duration_ms": pl.Float64,
-    "retries": pl.Int64, "cost_usd": pl.Float64, "outcome": pl.String,
+    "timestamp": UTC_TIME, "service": pl.String, "operation": pl.String, "account": pl.String, "region": pl.String,
+    "duration_ms": pl.Float64, "retries": pl.Int64, "request_bytes": pl.Int64, "response_bytes": pl.Int64,
+    "cost_usd": pl.Float64, "outcome": pl.String,
 }
 
 # %% ../../nbs/11_ledger.ipynb #47fd25c8
 class Ledger:
-    """The calls of one session, safe to use from several threads.
+    """The calls of a session and of those that share its ledger, safe to use from several threads.
 
-    `budget_usd` stops a call before it is made where its known cost would pass the budget.
+    `budget_usd` stops a call before it is made where its known cost would pass the budget. With a `trail`, each call also goes to disk;
+    what a call asked for and what it answered stand in neither.
     """
 
-    def __init__(self, budget_usd: float | None = None):
-        self.budget_usd = budget_usd
+    def __init__(self, budget_usd: float | None = None, trail: Trail | None = None):
+        self.budget_usd, self.trail = budget_usd, trail
         self._rows: list[tuple] = []
-        self._under_way = 0.0  # US dollars of calls that have begun and not ended
+        self._cost = 0.0  # US dollars of finished calls
+        self._under_way = 0.0  # of calls that have begun and not ended
+        self._held = 0.0  # set aside for calls whose price is only known afterwards
+        self._holds = 0
         self._lock = threading.Lock()
 
     @property
     def cost_usd(self) -> float:  # US dollars so far, estimated
-        return sum(row[5] for row in self._rows)
+        return self._cost
 
-    def frame(self) -> pl.DataFrame:  # one row a call: timestamp, service, operation, duration_ms, retries, cost_usd, outcome
-        """The calls so far. `outcome` is `ok` or the error's code."""
+    def frame(self) -> pl.DataFrame:  # one row a call, columns as in CALLS; duration in ms with retries, sizes in bytes as sent over the wire
+        """The calls so far. `outcome` is `ok` or the error's code; `account` is null until the session has asked for it."""
         with self._lock:
             return pl.DataFrame(self._rows, schema=CALLS, orient="row")
 
-    def watch(self, client) -> None:
-        """Enter every call of a boto3 client from now on."""
+    def watch(
+        self,
+        client,  # a boto3 client
+        where: Callable[[], tuple[str | None, str]] = lambda: (None, ""),  # gives account and region
+    ) -> None:
+        """Enter every call of the client from now on."""
         events = client.meta.events
         events.register_first("before-parameter-build.*.*", self._begin)
-        events.register_last("after-call.*.*", self._end)
-        events.register_last("after-call-error.*.*", self._fail)
+        events.register_first("before-call.*.*", self._sent)
+        events.register_last("after-call.*.*", partial(self._end, where=where))
+        events.register_last("after-call-error.*.*", partial(self._fail, where=where))
 
-    def _begin(self, params, model, context, **_):
-        cost = prices.before(model.name, params)
+# %% ../../nbs/11_ledger.ipynb #2911b13e
+def _reserve(self, usd: float, what: str) -> None:
+    """Call with the lock held. Raises BudgetError where the money is not there."""
+    total = self._cost + self._under_way + self._held + usd
+    if self.budget_usd is not None and usd and total > self.budget_usd * (1 + 1e-9):
+        raise BudgetError(
+            f"{what} would bring the cost to ${total:.4f}, over the budget of ${self.budget_usd:.4f}. "
+            "Ask for less or for a shorter window, or raise budget_usd; dry_run=True tells the price of a read"
+        )
+
+
+@contextmanager
+def _hold(
+    self,
+    usd: float,  # what the calls in the block are expected to cost beyond what their arguments tell
+    what: str,  # such as "the Logs Insights query over 3.2 GB"
+) -> Iterator[None]:
+    """Set money aside for the block. Raises BudgetError before anything is called where the budget does not allow it."""
+    with self._lock:
+        _reserve(self, usd, what)
+        self._held, self._holds = self._held + usd, self._holds + 1
+    try:
+        yield
+    finally:
         with self._lock:
-            total = self.cost_usd + self._under_way + cost
-            if self.budget_usd is not None and total > self.budget_usd:
-                raise BudgetError(
-                    f"{model.name} would bring the cost to ${total:.4f}, over the budget of ${self.budget_usd:.4f}. "
-                    "Ask for fewer metrics or a shorter window, or raise budget_usd"
-                )
-            self._under_way += cost
-        context["lift_insights"] = (datetime.now(UTC), model, params, cost)
+            self._holds -= 1
+            self._held = max(0.0, self._held - usd) if self._holds else 0.0
 
-    def _end(self, parsed, context, **_):
-        status = parsed.get("ResponseMetadata", {}).get("HTTPStatusCode", 200)
-        self._enter(context, parsed, "ok" if status < 300 else parsed.get("Error", {}).get("Code", str(status)))
 
-    def _fail(self, exception, context, **_):
-        self._enter(context, {}, type(exception).__name__)
+Ledger.hold = _hold
 
-    def _enter(self, context, parsed, outcome):
-        began, model, params, reserved = context["lift_insights"]
-        took = (datetime.now(UTC) - began).total_seconds() * 1000
-        cost = prices.after(model.name, params, parsed) if outcome == "ok" else 0.0
-        retries = parsed.get("ResponseMetadata", {}).get("RetryAttempts", 0)
-        row = (began, model.service_model.service_name, model.name, took, retries, cost, outcome)
-        with self._lock:
-            self._under_way -= reserved
-            self._rows.append(row)
+# %% ../../nbs/11_ledger.ipynb #68448d26
+def _begin(self, params, model, context, **_):
+    context["lift_insights"] = {"model": model, "params": params}
+
+
+def _sent(self, params, context, **_):
+    """The arguments are valid and the request stands: from here on botocore reports an end, good or bad."""
+    call, body = context["lift_insights"], params.get("body") or b""
+    name = call["model"].name
+    cost = prices.before(name, call["params"])
+    with self._lock:
+        _reserve(self, cost, name)
+        self._under_way += cost
+    call |= {"began": datetime.now(UTC), "reserved": cost, "sent": len(body) if isinstance(body, (bytes, bytearray, str)) else 0}
+
+
+def _end(self, http_response, parsed, context, where, **_):
+    status = parsed.get("ResponseMetadata", {}).get("HTTPStatusCode", 200)
+    outcome = "ok" if status < 300 else parsed.get("Error", {}).get("Code", str(status))
+    received = 0 if getattr(http_response, "raw", None) is None else len(http_response.content)
+    self._enter(context["lift_insights"], parsed, outcome, received, where())
+
+
+def _fail(self, exception, context, where, **_):
+    self._enter(context["lift_insights"], {}, type(exception).__name__, 0, where())
+
+
+Ledger._begin, Ledger._sent, Ledger._end, Ledger._fail = _begin, _sent, _end, _fail
+
+# %% ../../nbs/11_ledger.ipynb #dddc22ab
+def _enter(self, call: dict, parsed: dict, outcome: str, received: int, where: tuple) -> None:
+    name, took = call["model"].name, (datetime.now(UTC) - call["began"]).total_seconds() * 1000
+    cost = prices.after(name, call["params"], parsed) if outcome == "ok" else 0.0
+    retries = parsed.get("ResponseMetadata", {}).get("RetryAttempts", 0)
+    service = call["model"].service_model.service_name
+    row = (call["began"], service, name, *where, took, retries, call["sent"], received, cost, outcome)
+    with self._lock:
+        self._under_way -= call["reserved"]
+        self._held = max(0.0, self._held - (cost - call["reserved"])) if cost > call["reserved"] else self._held
+        self._cost += cost
+        self._rows.append(row)
+    if self.trail is not None:
+        try:
+            self.trail.append(dict(zip(CALLS, row)))
+        except OSError as problem:
+            self.trail = None
+            warnings.warn(f"the audit trail ends here, it cannot be written: {problem.strerror or problem}", stacklevel=2)
+
+
+Ledger._enter = _enter
