@@ -1,4 +1,5 @@
 VENV := .venv
+PEERS := .venv-peers
 PY := $(VENV)/bin/python
 PIP := $(PY) -m pip install --quiet --disable-pip-version-check --constraint .ci/constraints.txt
 SOURCES := setup.py settings.ini .ci/constraints.txt
@@ -29,7 +30,13 @@ test: $(VENV)/.dev ## run every notebook and all tests
 	@$(VENV)/bin/nbdev_test
 	@$(VENV)/bin/pytest -n 2
 
-bench: $(VENV)/.dev ## measure speed and quality, one table
+$(PEERS)/.done: benchmarks/peers.txt | $(VENV)/bin/python
+	@echo "installing what the benchmarks compare with into $(PEERS) …"
+	@bash .ci/venv.sh $(PEERS)
+	@$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check --requirement benchmarks/peers.txt
+	@touch $@
+
+bench: $(VENV)/.dev $(PEERS)/.done ## measure speed and quality, one table
 	@$(PY) -m benchmarks
 
 lint: $(VENV)/.dev ## ruff
@@ -56,4 +63,4 @@ samples: $(VENV)/.dev ## data_samples/ anew
 	@$(VENV)/bin/lift-insights simulate --out data_samples --days 14 --seed 7
 
 clean: ## remove what was made here
-	@rm -rf $(VENV) out build dist *.egg-info .pytest_cache .ruff_cache .hypothesis .nb
+	@rm -rf $(VENV) $(PEERS) out build dist *.egg-info .pytest_cache .ruff_cache .hypothesis .nb

@@ -27,6 +27,12 @@ def parser() -> argparse.ArgumentParser:
     sim.add_argument("--out", required=True, metavar="DIR", help="folder for the files")
     sim.add_argument("--days", type=int, default=14, metavar="N", help="how many days (default %(default)s)")
     sim.add_argument("--seed", type=int, default=7, metavar="S", help="same seed, same bytes (default %(default)s)")
+    cache = commands.add_parser("cache", help="what is kept of finished windows, and forgetting it")
+    cache.add_argument("what", choices=["show", "clear"])
+    cache.add_argument("--cache", default=True, metavar="DIR", help="folder that was named (default: the user's cache folder)")
+    trail = commands.add_parser("audit", help="the calls that were made, and whether anybody changed their record")
+    trail.add_argument("--audit", default=True, metavar="FILE", help="the trail (default: the one in the user's state folder)")
+    trail.add_argument("--last", type=int, default=20, metavar="N", help="how many calls to show (default %(default)s)")
     return top
 
 # %% ../nbs/98_cli.ipynb #797b990f
@@ -50,7 +56,8 @@ def _report_arguments(report) -> None:
     report.add_argument("--incidents", metavar="FILE", help="CSV of known incidents to tune on: start,end,label,service")
     report.add_argument("--log-group", action="append", metavar="NAME", help="read this log group; may come several times")
     report.add_argument("--max-traces", type=int, default=2000, metavar="N", help="fetch at most so many traces (default %(default)s)")
-    report.add_argument("--cache", metavar="DIR", help="keep finished windows here and don't pull them twice")
+    report.add_argument("--cache", nargs="?", const=True, metavar="DIR", help="keep finished windows and don't pull them twice (default folder: the user's cache)")
+    report.add_argument("--audit", default=True, metavar="FILE", help="file of the audit trail (default: in the user's state folder)")
     report.add_argument("--budget-usd", type=float, metavar="USD", help="stop before the calls cost more than this")
     report.add_argument("--environment", metavar="NAME", help="put before the names of alarms and dashboard")
     report.add_argument("--notify", action="append", default=[], metavar="ARN", help="let the alarms notify this, such as an SNS topic; up to 5")
@@ -109,7 +116,8 @@ def _report(args) -> None:
     incidents = report.read_incidents(args.incidents) if args.incidents else None
     out = report.prepare(args.out)
     session = connect(
-        args.profile, args.region, role_arn=args.role_arn, endpoint_url=args.endpoint_url, cache=args.cache, budget_usd=args.budget_usd
+        args.profile, args.region, role_arn=args.role_arn, endpoint_url=args.endpoint_url, cache=args.cache, budget_usd=args.budget_usd,
+        audit=args.audit,
     )
     end = end or session.now() - LAG
     report.run(
@@ -132,6 +140,26 @@ def _checked(args) -> None:
     if wrong := [arn for arn in args.notify if not arn.startswith("arn:")] or args.notify[5:]:
         raise InputError(f"--notify needs up to 5 ARNs, such as arn:aws:sns:us-east-1:123456789012:on-call; wrong is {wrong[0]!r}")
 
+# %% ../nbs/98_cli.ipynb #076f1703
+def _cache(args) -> None:
+    from lift_insights.aws.cache import Cache
+
+    cache = Cache(args.cache)
+    size = cache.size_bytes()
+    print(f"{cache.folder}: {size / 1e6:,.1f} MB" + (f", {cache.clear():,} files removed" if args.what == "clear" else ""))
+
+
+def _audit(args) -> None:
+    from lift_insights.aws import audit
+
+    calls, problems = audit.read(args.audit), audit.verify(args.audit)
+    for row in calls.tail(args.last).iter_rows(named=True):
+        print(f"{row['timestamp']:%Y-%m-%d %H:%M:%S}Z  {row['service']}:{row['operation']}  {row['region']}  ${row['cost_usd']:.5f}  {row['outcome']}")
+    if len(problems):
+        lines = "\n".join(f"line {line}: {problem}" for line, problem in problems.iter_rows())
+        raise InputError(f"this record is not as it was written\n{lines}")
+    print(f"{len(calls):,} calls, ${calls['cost_usd'].sum() if len(calls) else 0:.4f}, the record is whole")
+
 # %% ../nbs/98_cli.ipynb #13580357
 def _ask(text: str) -> bool:
     print(text)
@@ -148,7 +176,7 @@ def main(
 ) -> int:  # exit code: 0, 2 or 130
     """The command `lift-insights`."""
     args = parser().parse_args(argv)
-    command = {"demo": _demo, "report": _report, "simulate": _simulate}[args.command]
+    command = {"demo": _demo, "report": _report, "simulate": _simulate, "cache": _cache, "audit": _audit}[args.command]
     try:
         command(args)
     except KeyboardInterrupt:

@@ -186,3 +186,30 @@ def test_ctrl_c_stops_at_once_and_leaves_nothing(tmp_path):
     assert not re.search(r"\.html", " ".join(p.name for p in (tmp_path / "o").iterdir()))
     with pytest.raises(ProcessLookupError):  # no server is left in its group
         os.killpg(demo.pid, 0)
+
+
+def test_cache_and_audit(capsys, tmp_path, monkeypatch):
+    """A report on a local AWS leaves both; they are shown, checked and cleared."""
+    from lift_insights import sandbox
+    from lift_insights.aws.session import connect
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "testing")
+    with sandbox.local(None) as here:
+        session = connect(region="us-east-1", endpoint_url=here.endpoint_url, cache=True)
+        session.client("cloudwatch").list_metrics()
+    assert session.cache.folder == tmp_path / "cache" / "lift_insights"
+    assert main(["cache", "clear"]) == 0
+    assert "files removed" in capsys.readouterr().out
+    assert main(["audit"]) == 0
+    said = capsys.readouterr().out
+    assert "cloudwatch:ListMetrics  us-east-1  $0.00001  ok" in said
+    assert "1 calls" in said
+    assert "the record is whole" in said
+    trail = tmp_path / "state" / "lift_insights" / "audit.jsonl"
+    trail.write_bytes(trail.read_bytes().replace(b"ListMetrics", b"GetMetrics"))
+    assert main(["audit"]) == 2
+    assert "is not what was written" in capsys.readouterr().err
+    assert "no audit trail" in refused(capsys, "audit", "--audit", "nowhere.jsonl")
