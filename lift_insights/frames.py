@@ -194,18 +194,20 @@ def series_key(
     metric: str,  # name of the metric
     dimensions: dict[str, str],  # name to value; empty where the metric has none
     stat: str,  # CloudWatch statistic: Sum, Average, p99, …
-) -> str:  # `namespace|metric|name=value,name=value|stat`
+    scope: str = "",  # `account/region`, where series of several of them stand side by side
+) -> str:  # `namespace|metric|name=value,name=value|stat`, and `|account/region` where there is a scope
     """The key under which a metric's statistic is found in points and catalog."""
     pairs = ",".join(f"{k.translate(_ENCODE)}={v.translate(_ENCODE)}" for k, v in sorted(dimensions.items()))
-    return "|".join([namespace.translate(_ENCODE), metric.translate(_ENCODE), pairs, stat.translate(_ENCODE)])
+    parts = [namespace.translate(_ENCODE), metric.translate(_ENCODE), pairs, stat.translate(_ENCODE)]
+    return "|".join([*parts, scope.translate(_ENCODE)] if scope else parts)
 
 
 def parse_series(
     key: str,  # what `series_key` made
 ) -> tuple[str, str, dict[str, str], str] | None:  # namespace, metric, dimensions, stat; None for any other name
-    """The parts of a key, or None where the series has a name of the user's own."""
+    """The parts of a key without its scope, or None where the series has a name of the user's own."""
     parts = key.split("|")
-    pairs = [pair.split("=") for pair in parts[2].split(",") if pair] if len(parts) == 4 else [[]]
+    pairs = [pair.split("=") for pair in parts[2].split(",") if pair] if len(parts) in (4, 5) else [[]]
     if any(len(pair) != 2 for pair in pairs):
         return None
     namespace, metric, stat = (unquote(parts[i]) for i in (0, 1, 3))

@@ -127,7 +127,7 @@ def test_window_without_data(capsys, account, credentials):
 
 def test_unknown_namespace_names_those_there(capsys, account, credentials):
     argv = [a if a != "PayTheory/Lift" else "PayTheory/Left" for a in on(account, "--end", "2026-03-16T00:00:00Z")]
-    assert "Seen there: PayTheory/Lift" in refused(capsys, *argv)
+    assert "Seen there: AWS/Logs, PayTheory/Lift" in refused(capsys, *argv)
 
 
 def test_report_writes_nothing_to_the_account_unless_asked(capsys, account, credentials, tmp_path):

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -21,6 +22,7 @@ from lift_insights.sandbox.cloudwatch import (
     joined,
     part,
 )
+from lift_insights.sandbox.server import AwsError, LocalAWS
 
 NOW = datetime(2026, 3, 15, tzinfo=UTC)
 
@@ -36,18 +38,65 @@ def cloudwatch(session):
     return session.client("cloudwatch")
 
 
+def mean(values):
+    return sum(values) / len(values) if values else None
+
+
+def cut(values, low, high):
+    """Without the lowest `low` percent and what is above `high` percent of the values, counted in whole values."""
+    n = len(values)
+    return sorted(values)[n * low // 100 : n - n * (100 - high) // 100]
+
+
+def inside(values, low, high):
+    return [v for v in values if low < v <= high]
+
+
+def winsorized(values, low, high):
+    kept = cut(values, low, high)
+    return mean([min(max(v, kept[0]), kept[-1]) for v in values])
+
+
+ANY = math.inf
+TWINS = {
+    "Sum": sum,
+    "SampleCount": len,
+    "Average": mean,
+    "Minimum": min,
+    "Maximum": max,
+    **{f"p{q:g}": lambda v, q=q: float(np.percentile(v, q)) for q in (0, 50, 90.5, 99, 100)},
+    "tm90": lambda v: mean(cut(v, 0, 90)),
+    "TM(:75%)": lambda v: mean(cut(v, 0, 75)),
+    "TM(10%:)": lambda v: mean(cut(v, 10, 100)),
+    "TM(10%:90%)": lambda v: mean(cut(v, 10, 90)),
+    "IQM": lambda v: mean(cut(v, 25, 75)),
+    "tc90": lambda v: len(cut(v, 0, 90)),
+    "TC(10%:55%)": lambda v: len(cut(v, 10, 55)),
+    "ts99": lambda v: sum(cut(v, 0, 99)),
+    "TS(80%:)": lambda v: sum(cut(v, 80, 100)),
+    "wm80": lambda v: winsorized(v, 0, 80),
+    "WM(10%:90%)": lambda v: winsorized(v, 10, 90),
+    "TM(10:30)": lambda v: mean(inside(v, 10, 30)),
+    "TM(10.5:)": lambda v: mean(inside(v, 10.5, ANY)),
+    "TC(10:30)": lambda v: len(inside(v, 10, 30)),
+    "TC(:0.5)": lambda v: len(inside(v, -ANY, 0.5)),
+    "TS(:30)": lambda v: sum(inside(v, -ANY, 30)),
+    "WM(10:30)": lambda v: mean([min(max(x, 10), 30) for x in v]),
+    "PR(:30)": lambda v: 100 * len(inside(v, -ANY, 30)) / len(v),
+    "PR(10:30)": lambda v: 100 * len(inside(v, 10, 30)) / len(v),
+    "PR(10:)": lambda v: 100 * len(inside(v, 10, ANY)) / len(v),
+}
+STATS = tuple(TWINS)
+
+
 def brute(data, stat, period, start, end):
     """{start of period: statistic} from [(seconds, value, count)], one loop at a time."""
     buckets = {}
     for t, value, count in data:
         if math.floor(start / period) * period <= t < end:
             buckets.setdefault(int(t // period * period), []).extend([value] * int(count))
-    known = {"Sum": sum, "SampleCount": len, "Average": lambda v: sum(v) / len(v), "Minimum": min, "Maximum": max}
-    make = known.get(stat) or (lambda v: float(np.percentile(v, float(stat[1:]))))
-    return {t: make(values) for t, values in buckets.items()}
-
-
-STATS = ("Sum", "SampleCount", "Average", "Minimum", "Maximum", "p0", "p50", "p90.5", "p99", "p100")
+    made = {t: TWINS[stat](values) for t, values in buckets.items()}
+    return {t: value for t, value in made.items() if value is not None}
 
 
 @settings(max_examples=60, deadline=None)
@@ -78,6 +127,22 @@ def test_aggregates_are_what_brute_force_says(data, period, start, length, cut):
         expected = brute(flat, stat, period, start, start + length)
         assert times.tolist() == sorted(expected)
         assert values.tolist() == pytest.approx([expected[t] for t in sorted(expected)])
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.floats(0, 1e6), min_size=1, max_size=60))
+def test_ranges_by_percent_are_scipys(values):
+    from scipy.stats import mstats, trim_mean
+
+    data = np.array(values)
+    chunk = chunk_of(np.zeros(len(data)), np.ones(len(data), int), data, np.ones(len(data)))
+    for share in (0.125, 0.25):  # halves of halves: no rounding in the share itself
+        ends = f"({100 * share}%:{100 - 100 * share}%)"
+        assert aggregate(chunk, f"TM{ends}", 60, 0, 60)[1] == pytest.approx([trim_mean(data, share)])
+        expected = float(np.mean(mstats.winsorize(data, limits=(share, share))))
+        assert aggregate(chunk, f"WM{ends}", 60, 0, 60)[1] == pytest.approx([expected])
+        product = aggregate(chunk, f"TM{ends}", 60, 0, 60)[1] * aggregate(chunk, f"TC{ends}", 60, 0, 60)[1]
+        assert aggregate(chunk, f"TS{ends}", 60, 0, 60)[1] == pytest.approx(product)  # as the guide says
 
 
 @settings(max_examples=30, deadline=None)
@@ -121,7 +186,7 @@ def put(cloudwatch, name, data, namespace="t", dimensions=()):
 def query(name, stat, period, namespace="t", dimensions=(), **more):
     metric = {"Namespace": namespace, "MetricName": name, "Dimensions": list(dimensions)}
     return {
-        "Id": "q" + stat.lower().replace(".", "_"),
+        "Id": "q" + re.sub(r"\W", "_", stat.lower()),
         "MetricStat": {"Metric": metric, "Period": period, "Stat": stat},
     } | more
 
@@ -246,9 +311,15 @@ def test_math(cloudwatch):
 @pytest.mark.parametrize(
     ("queries", "says"),
     [
-        ([{"Id": "a", "Expression": "SEARCH('{AWS/Lambda}', 'Sum')"}], "SEARCH"),
-        ([{"Id": "a", "Expression": 'SELECT AVG(x) FROM "y"'}], "SELECT"),
-        ([{"Id": "a", "Expression": "SUM(METRICS())"}, query("x", "Sum", 60)], "METRICS"),
+        ([{"Id": "a", "Expression": "SEARCH('{AWS/Lambda', 'Sum', 60)"}], "Error in SEARCH"),
+        ([{"Id": "a", "Expression": "SEARCH('x', 'Sum', 45)"}], "multiple of 60"),
+        ([{"Id": "a", "Expression": "SEARCH('x', 'p101', 60)"}], "not a statistic"),
+        ([{"Id": "a", "Expression": f"SEARCH('{'x' * 1025}', 'Sum', 60)"}], "1024"),
+        ([{"Id": "a", "Expression": 'SELECT AVG(x) FROM "y"'}], "needs a Period"),
+        ([{"Id": "a", "Expression": 'SELECT P90(x) FROM "y"', "Period": 60}], "Error in Metrics Insights query"),
+        ([{"Id": i, "Expression": 'SELECT AVG(x) FROM "y"', "Period": 60} for i in "ab"], "one Metrics Insights query"),
+        ([{"Id": "a", "Expression": 'MAX(SELECT AVG(x) FROM "y")', "Period": 60}], "Error in expression"),
+        ([{"Id": "a", "Expression": "INSIGHT_RULE_METRIC('x', 'Sum')", "Period": 60}], "INSIGHT_RULE_METRIC"),
         ([{"Id": "a", "Expression": "nosuch + 1"}], "nosuch"),
         ([{"Id": "a", "Expression": "1 +"}], "Error in expression"),
         ([{"Id": "a"}], "exactly one of MetricStat and Expression"),
@@ -256,11 +327,10 @@ def test_math(cloudwatch):
         ([query("x", "Sum", 60)] * 2, "not unique"),
         ([query("x", "Sum", 60, Id="Big")], "pattern"),
         ([query("x", "Sum", 45)], "multiple of 60"),
-        ([query("x", "TM(5%:95%)", 60, Id="a")], "does not know the statistic"),
-        ([query("x", "p101", 60)], "does not know the statistic"),
-        ([query("x", "sum", 60)], "does not know the statistic"),
-        ([query("x", "Sum", 60, Label="${MAX}")], "dynamic labels"),
-        ([query("x", "Sum", 60, AccountId="999999999999")], "no account"),
+        ([query("x", "TM(95%:5%)", 60, Id="a")], "not a statistic"),
+        ([query("x", "p101", 60)], "not a statistic"),
+        ([query("x", "sum", 60)], "not a statistic"),
+        ([query("x", "Sum", 60, Label="${MEDIAN}")], r"\$\{MEDIAN\}"),
         ([query("x", "Sum", 60, Id=f"q{i}") for i in range(501)], "1 to 500"),
     ],
 )
@@ -647,3 +717,269 @@ def test_accepted_widgets():
         "widgets": [metric_widget(metrics=rows), widget(width=24), {"type": "alarm", "properties": {"alarms": [TOPIC]}}]
     }
     assert dashboard_problems(json.dumps(body)) == ([], [])
+
+
+# ---- pages, half-answers, ages, logs ----
+
+
+def local_aws(now=NOW, **options):
+    aws = LocalAWS(lambda: now, **options)
+    return aws, aws.service("monitoring", "us-east-1")
+
+
+def minutes(count, name="m", start=NOW, **more):
+    return [
+        {"MetricName": name, "Timestamp": start.timestamp() - 60 * (i + 1), "Value": float(i)} | more
+        for i in range(count)
+    ]
+
+
+DAY = (NOW - timedelta(days=1)).timestamp(), NOW.timestamp()
+
+
+def test_what_is_put_between_two_pages_moves_nothing():
+    _, service = local_aws()
+    service.put_metric_data("t", minutes(700))
+    queries = [query("m", "Sum", 60, Id="a"), query("m", "Maximum", 60, Id="b")]
+    first = service.get_metric_data(queries, *DAY, MaxDatapoints=500)
+    service.put_metric_data("t", minutes(700, start=NOW - timedelta(seconds=60 * 700)))
+    second = service.get_metric_data(queries, *DAY, MaxDatapoints=500, NextToken=first["NextToken"])
+    again = service.get_metric_data(queries, *DAY, MaxDatapoints=500, NextToken=first["NextToken"])  # a retry
+    third = service.get_metric_data(queries, *DAY, MaxDatapoints=500, NextToken=second["NextToken"])
+    assert [[len(r["Values"]) for r in p["MetricDataResults"]] for p in (first, second, again, third)] == [
+        [500],
+        [200, 300],
+        [200, 300],
+        [400],
+    ]
+    assert "NextToken" not in third
+    assert sum(len(r["Values"]) for r in service.get_metric_data(queries, *DAY)["MetricDataResults"]) == 2800
+
+
+def test_a_token_belongs_to_its_request():
+    _, service = local_aws()
+    service.put_metric_data("t", minutes(700))
+    token = service.get_metric_data([query("m", "Sum", 60)], *DAY, MaxDatapoints=500)["NextToken"]
+    for asked, window in (([query("m", "Maximum", 60)], DAY), ([query("m", "Sum", 60)], (DAY[0] + 60, DAY[1]))):
+        with pytest.raises(AwsError) as error:
+            service.get_metric_data(asked, *window, MaxDatapoints=500, NextToken=token)
+        assert error.value.code == "InvalidNextToken"
+
+
+def test_a_request_let_go_is_worked_out_again(monkeypatch):
+    monkeypatch.setattr("lift_insights.sandbox.cloudwatch.HELD", 1000)
+    _, service = local_aws()
+    service.put_metric_data("t", minutes(700))
+    tokens = {
+        name: service.get_metric_data([query("m", name, 60)], *DAY, MaxDatapoints=600)["NextToken"]
+        for name in ("Sum", "Maximum", "p50")
+    }
+    assert len(service._pages) == 1
+    for name, token in tokens.items():
+        rest = service.get_metric_data([query("m", name, 60)], *DAY, MaxDatapoints=600, NextToken=token)
+        assert rest["MetricDataResults"][0]["Values"].tolist() == [float(i) for i in range(600, 700)]
+
+
+def test_math_has_no_further_page():
+    _, service = local_aws()
+    service.put_metric_data("t", minutes(700))
+    queries = [query("m", "Sum", 60, Id="a"), {"Id": "b", "Expression": "a * 2"}, {"Id": "c", "Expression": "a * 3"}]
+    answer = service.get_metric_data(queries, *DAY, MaxDatapoints=1000)
+    assert "NextToken" not in answer
+    assert [(r["Id"], len(r["Values"]), r["StatusCode"]) for r in answer["MetricDataResults"]] == [
+        ("a", 700, "Complete"),
+        ("b", 300, "PartialData"),
+        ("c", 0, "PartialData"),
+    ]
+
+
+def test_half_answers_are_partial_or_an_error_and_differ():
+    def answers():
+        _, service = local_aws()
+        service.put_metric_data("t", minutes(100))
+        whole = service.get_metric_data(
+            [query("m", stat, 60) for stat in ("Sum", "Maximum", "Minimum", "SampleCount")], *DAY
+        )
+        return whole, [service.halved("GetMetricData", {}, whole) for _ in range(20)]
+
+    whole, halves = answers()
+    seen = set()
+    for half in halves:
+        hit = [r for r in half["MetricDataResults"] if r["StatusCode"] != "Complete"]
+        assert 1 <= len(hit) <= 2
+        for full, got in zip(whole["MetricDataResults"], half["MetricDataResults"], strict=True):
+            assert got["Values"].tolist() == full["Values"][: len(got["Values"])].tolist()
+            assert (
+                len(got["Values"])
+                == len(got["Timestamps"])
+                == {"Complete": 100, "PartialData": 50, "InternalError": 0}[got["StatusCode"]]
+            )
+            assert (got["StatusCode"] == "InternalError") == bool(got.get("Messages"))
+        seen.add(tuple(r["StatusCode"] for r in half["MetricDataResults"]))
+    assert len(seen) > 4
+    assert "NextToken" not in halves[0]
+    assert [[r["StatusCode"] for r in h["MetricDataResults"]] for h in answers()[1]] == [
+        [r["StatusCode"] for r in h["MetricDataResults"]] for h in halves
+    ]
+    _, service = local_aws()
+    assert service.halved("ListMetrics", {}, {"Metrics": []}) is None
+
+
+def test_half_answers_over_http_and_then_a_whole_one():
+    fault = sandbox.Fault("cloudwatch", "GetMetricData", half=True, times=1)
+    with sandbox.local(None, clock=NOW, faults=(fault,)) as session:
+        cloudwatch = session.client("cloudwatch")
+        cloudwatch.put_metric_data(Namespace="t", MetricData=minutes(100))
+        got = [
+            cloudwatch.get_metric_data(MetricDataQueries=[query("m", "Sum", 60)], StartTime=DAY[0], EndTime=DAY[1])[
+                "MetricDataResults"
+            ][0]["StatusCode"]
+            for _ in range(2)
+        ]
+    assert got[0] in ("PartialData", "InternalError")
+    assert got[1] == "Complete"
+
+
+def test_ages_and_periods():
+    ages = (1, 2, 24, 14 * 24, 16 * 24, 62 * 24, 64 * 24, 454 * 24, 456 * 24)  # hours
+    empty = pl.lit([], dtype=pl.List(pl.Struct({"name": pl.String, "value": pl.String})))
+    frame = pl.DataFrame({"timestamp": [NOW - timedelta(hours=h) for h in ages]}).with_columns(
+        namespace=pl.lit("t"),
+        metric=pl.lit("m"),
+        unit=pl.lit("None"),
+        dimensions=empty,
+        values=pl.lit([1.0]),
+        counts=pl.lit([1]),
+    )
+    left = {60: 4, 120: 4, 300: 6, 900: 6, 3600: 8}
+    for retention in (True, False):
+        _, service = local_aws(retention=retention)
+        service.lay_in(frame)
+        for period, count in left.items():
+            got = service.get_metric_data(
+                [query("m", "Sum", period)], (NOW - timedelta(days=500)).timestamp(), NOW.timestamp()
+            )
+            assert len(got["MetricDataResults"][0]["Values"]) == (count if retention else len(ages)), period
+        window = (NOW - timedelta(days=17)).timestamp(), NOW.timestamp() - 15 * 86400
+        old = service.get_metric_statistics("t", "m", *window, Period=3600, Statistics=["Sum"])
+        assert len(old["Datapoints"]) == 1
+        window = (NOW - timedelta(days=16, seconds=60)).timestamp(), (NOW - timedelta(days=15, hours=23)).timestamp()
+        assert len(service.get_metric_statistics("t", "m", *window, Period=60, Statistics=["Sum"])["Datapoints"]) == (
+            0 if retention else 1
+        )
+        searched = {"Id": "s", "Expression": "SEARCH('{t} m', 'Sum', 60)"}
+        got = service.get_metric_data([searched], (NOW - timedelta(days=500)).timestamp(), NOW.timestamp())
+        assert len(got["MetricDataResults"][0]["Values"]) == (4 if retention else len(ages))
+
+
+def test_periods_under_a_minute_need_data_stored_by_the_second():
+    for retention in (True, False):
+        _, service = local_aws(retention=retention)
+        fine = [
+            {"MetricName": "fine", "Timestamp": NOW.timestamp() - s, "Value": 1.0, "StorageResolution": 1}
+            for s in range(1, 31)
+        ]
+        old = [{"MetricName": "fine", "Timestamp": NOW.timestamp() - 4 * 3600, "Value": 1.0, "StorageResolution": 1}]
+        coarse = [{"MetricName": "coarse", "Timestamp": NOW.timestamp() - s, "Value": 1.0} for s in range(1, 31)]
+        service.put_metric_data("t", [*fine, *old, *coarse])
+
+        def read(name, period, service=service):
+            return service.get_metric_data([query(name, "Sum", period)], *DAY, ScanBy="TimestampAscending")[
+                "MetricDataResults"
+            ][0]["Values"].tolist()
+
+        before = [] if retention else [1.0]
+        assert read("fine", 1) == before + [1.0] * 30
+        assert read("fine", 10) == before + [10.0] * 3
+        assert read("fine", 30) == before + [30.0]
+        assert read("fine", 60) == [1.0, 30.0]
+        assert read("coarse", 10) == []
+        assert read("coarse", 60) == [30.0]
+
+
+def test_metrics_older_than_two_weeks_are_not_listed():
+    for retention in (True, False):
+        aws, service = local_aws(retention=retention)
+        service.put_metric_data(
+            "t", [{"MetricName": "old", "Timestamp": NOW.timestamp() - 13 * 86400, "Value": 1.0}, *minutes(1, "new")]
+        )
+        assert [m["MetricName"] for m in service.list_metrics(Namespace="t")["Metrics"]] == ["old", "new"]
+        aws.now = service.now = lambda: NOW + timedelta(days=2)
+        assert [m["MetricName"] for m in service.list_metrics(Namespace="t")["Metrics"]] == (
+            ["new"] if retention else ["old", "new"]
+        )
+        searched = service.get_metric_data(
+            [{"Id": "s", "Expression": "SEARCH('Namespace=\"t\"', 'Sum', 3600)"}],
+            NOW.timestamp() - 30 * 86400,
+            NOW.timestamp(),
+        )
+        assert len(searched["MetricDataResults"]) == (1 if retention else 2)
+
+
+def test_metrics_of_the_logs():
+    with sandbox.local(None, clock=NOW) as session:
+        logs, cloudwatch = session.client("logs"), session.client("cloudwatch")
+        messages = {"/a": ["one", "twö"], "/b": ["three"]}
+        for group, texts in messages.items():
+            logs.create_log_group(logGroupName=group)
+            logs.create_log_stream(logGroupName=group, logStreamName="s")
+            events = [{"timestamp": int(NOW.timestamp() * 1000) - 3_600_000, "message": text} for text in texts]
+            logs.put_log_events(logGroupName=group, logStreamName="s", logEvents=events)
+        logs.create_log_group(logGroupName="/empty")
+        listed = cloudwatch.list_metrics(Namespace="AWS/Logs")["Metrics"]
+        assert sorted((m["MetricName"], *[d["Value"] for d in m["Dimensions"]]) for m in listed) == sorted(
+            (name, *of) for name in ("IncomingBytes", "IncomingLogEvents") for of in ((), ("/a",), ("/b",))
+        )
+
+        def read(name, *groups, unit=None):
+            q = query(
+                name, "Sum", 60, namespace="AWS/Logs", dimensions=[{"Name": "LogGroupName", "Value": g} for g in groups]
+            )
+            q["MetricStat"] |= {"Unit": unit} if unit else {}
+            answer = cloudwatch.get_metric_data(
+                MetricDataQueries=[q], StartTime=NOW - timedelta(hours=2), EndTime=NOW + timedelta(minutes=1)
+            )
+            return [
+                (t.timestamp() - NOW.timestamp(), v)
+                for t, v in zip(
+                    answer["MetricDataResults"][0]["Timestamps"], answer["MetricDataResults"][0]["Values"], strict=True
+                )
+            ]
+
+        size = {group: sum(len(text.encode()) + 26 for text in texts) for group, texts in messages.items()}
+        assert read("IncomingLogEvents", "/a") == [(0, 2)]  # at the time they came in
+        assert read("IncomingLogEvents") == [(0, 3)]
+        assert read("IncomingBytes", "/a", unit="Bytes") == [(0, size["/a"])]
+        assert read("IncomingBytes") == [(0, sum(size.values()))]
+        assert read("IncomingBytes", "/a", unit="Count") == read("IncomingBytes", "/nobody") == []
+        found = cloudwatch.get_metric_statistics(
+            Namespace="AWS/Logs",
+            MetricName="IncomingBytes",
+            StartTime=NOW - timedelta(hours=1),
+            EndTime=NOW + timedelta(minutes=1),
+            Period=60,
+            Statistics=["Sum"],
+        )
+        assert [(p["Sum"], p["Unit"]) for p in found["Datapoints"]] == [(sum(size.values()), "Bytes")]
+
+
+def test_a_thousand_datums_are_put_as_one_by_one():
+    rng = np.random.default_rng(5)
+    rows = [
+        {
+            "MetricName": f"m{i % 7}",
+            "Timestamp": NOW.timestamp() - int(rng.integers(1, 5000)),
+            "Values": rng.random(3).tolist(),
+            "Counts": [1.0, 2.0, 3.0],
+        }
+        for i in range(1000)
+    ]
+    (_, together), (_, apart) = local_aws(), local_aws()
+    together.put_metric_data("t", rows)
+    for row in rows:
+        apart.put_metric_data("t", [row])
+        apart.read(("t", row["MetricName"], ()))  # settled after each
+    for name in {row["MetricName"] for row in rows}:
+        one, other = (service.read(("t", name, ())) for service in (together, apart))
+        for column in ("time", "count", "total", "least", "most", "first", "value", "weight"):
+            assert getattr(one, column).tolist() == pytest.approx(getattr(other, column).tolist())

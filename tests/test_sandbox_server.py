@@ -113,19 +113,17 @@ def test_moto_is_not_changed():
     ("service", "call", "arguments", "says"),
     [
         ("xray", "get_sampling_rules", {}, "does not answer GetSamplingRules"),
-        ("xray", "get_service_graph", {"StartTime": NOON, "EndTime": NOON}, "does not answer GetServiceGraph"),
         (
             "cloudwatch",
             "put_composite_alarm",
             {"AlarmName": "a", "AlarmRule": "TRUE"},
             "does not answer PutCompositeAlarm",
         ),
-        ("cloudwatch", "list_metrics", {"OwningAccount": "1"}, "does not understand OwningAccount"),
         (
             "cloudwatch",
-            "get_metric_data",
-            {"MetricDataQueries": [], "StartTime": NOON, "EndTime": NOON, "LabelOptions": {"Timezone": "+0000"}},
-            "LabelOptions",
+            "put_metric_data",
+            {"Namespace": "n", "StrictEntityValidation": True},
+            "does not understand StrictEntityValidation",
         ),
         ("sqs", "list_queues", {}, "no service sqs"),
     ],

@@ -63,23 +63,23 @@ def _within(frame: pl.DataFrame, span: Span, by: str) -> pl.DataFrame:
     return frame.filter(pl.col(by) >= span[0], pl.col(by) < span[1])
 
 # %% ../../nbs/13_cache.ipynb #2da15214
-def _packed(frame: pl.DataFrame, covered: list[Span], by: str) -> tuple[bytes, str]:
+def _packed(frame: pl.DataFrame, covered: list[Span]) -> tuple[bytes, str]:
     """The file's bytes and their digest."""
-    about = {"covered": [[a.isoformat(), b.isoformat()] for a, b in covered], "by": by}
+    about = {"covered": [[a.isoformat(), b.isoformat()] for a, b in covered]}
     out = io.BytesIO()
     frame.write_parquet(out, metadata={"lift_insights": orjson.dumps(about).decode()})
     return out.getvalue(), hashlib.blake2b(out.getvalue(), digest_size=16).hexdigest()
 
 
-def _unpacked(path: Path) -> tuple[pl.DataFrame, list[Span], str] | None:
-    """Rows, covered stretches and name of the time column; None where the file is damaged, which is then removed."""
+def _unpacked(path: Path, *, rows: bool = True) -> tuple[pl.DataFrame | None, list[Span]] | None:
+    """Rows (where they are wanted) and covered stretches; None where the file is damaged, which is then removed."""
     try:
         data = path.read_bytes()
         if hashlib.blake2b(data, digest_size=16).hexdigest() != path.name.split(".")[1]:
             raise ValueError("not what was written")
         about = orjson.loads(pl.read_parquet_metadata(io.BytesIO(data))["lift_insights"])
         covered = [(datetime.fromisoformat(a), datetime.fromisoformat(b)) for a, b in about["covered"]]
-        return pl.read_parquet(io.BytesIO(data)), covered, about["by"]
+        return pl.read_parquet(io.BytesIO(data)) if rows else None, covered
     except FileNotFoundError:
         return None
     except (pl.exceptions.PolarsError, OSError, ValueError, KeyError, IndexError):
@@ -126,7 +126,7 @@ def _home(folder) -> Path:
     return Path(folder) / "lift_insights"  # ours alone, whatever else is in the folder that was named
 
 # %% ../../nbs/13_cache.ipynb #87036424
-def _kept(self, question: dict, start: datetime, end: datetime) -> list[tuple[pl.DataFrame, list[Span], str]]:
+def _kept(self, question: dict, start: datetime, end: datetime, *, rows: bool = True) -> list[tuple[pl.DataFrame | None, list[Span]]]:
     """What the files hold of the window's days, oldest file first."""
     try:
         files = [Path(entry.path) for entry in os.scandir(self._place(question)) if entry.name.endswith(".parquet")]
@@ -135,7 +135,7 @@ def _kept(self, question: dict, start: datetime, end: datetime) -> list[tuple[pl
     first, last = start.date().isoformat(), (end - timedelta(microseconds=1)).date().isoformat()
     out = []
     for path in sorted(path for path in files if first <= path.name[:10] <= last):
-        held = _unpacked(path)
+        held = _unpacked(path, rows=rows)
         if held is not None:
             self._used.add(path)
             out.append(held)
@@ -149,7 +149,7 @@ def _missing(
     end: datetime,  # aware, exclusive
 ) -> list[Span]:  # half-open stretches, in order
     """What of the window has not been kept yet."""
-    covered = [span for _, spans, _ in _kept(self, question, start, end) for span in spans]
+    covered = [span for _, spans in _kept(self, question, start, end, rows=False) for span in spans]
     return _minus((start, end), _union(covered)) if start < end else []
 
 
@@ -165,7 +165,7 @@ def _read(
 ) -> pl.DataFrame | None:  # the kept rows of the window in order of time; None where no file holds any of it
     """The kept rows of the window. Where two files hold the same stretch, the later one counts."""
     whole = None
-    for frame, spans, _ in _kept(self, question, start, end):
+    for frame, spans in _kept(self, question, start, end):
         if whole is not None:
             whole = whole.filter(~pl.any_horizontal(*((pl.col(by) >= a) & (pl.col(by) < b) for a, b in spans)))
         whole = frame if whole is None else pl.concat([whole, frame])
@@ -202,11 +202,11 @@ def _keep(
 def _keep_day(self, question: dict, place: Path, span: Span, rows: pl.DataFrame, by: str) -> None:
     day = floor(span[0], 86_400)
     old = list(place.glob(f"{day.date().isoformat()}.*.parquet"))
-    covered = [s for _, spans, _ in _kept(self, question, day, day + DAY) for s in spans]
+    covered = [s for _, spans in _kept(self, question, day, day + DAY, rows=False) for s in spans] if old else []
     before = _read(self, question, day, day + DAY, by) if covered else None
     if before is not None:
         rows = pl.concat([before.filter((pl.col(by) < span[0]) | (pl.col(by) >= span[1])), rows])
-    data, digest = _packed(rows, _union([*covered, span]), by)
+    data, digest = _packed(rows, _union([*covered, span]))
     path = place / f"{day.date().isoformat()}.{digest}.parquet"
     handle, name = tempfile.mkstemp(dir=place, suffix=".part")  # mkstemp makes files 0600
     try:

@@ -154,7 +154,7 @@ class LocalAWS:
     MOTO = ("sts", "iam")  # what moto answers; neither calls anybody else
 
     def __init__(self, now: Callable[[], datetime], faults=(), seed: int = 0, *, retention: bool = False):
-        self.now, self._faults = now, _Faults(faults, seed)
+        self.now, self.seed, self._faults = now, seed, _Faults(faults, seed)
         self.retention = retention  # does CloudWatch forget as AWS does?
         self.links: dict[str, set[str]] = {}  # monitoring account -> accounts whose telemetry it may read
         self._lock, self._services, self._moto_app = threading.RLock(), {}, None
@@ -171,8 +171,7 @@ class LocalAWS:
             if key not in self._services:
                 name = self.SERVICES[signed]
                 kind = getattr(import_module(f"lift_insights.sandbox.{name.lower()}"), name)
-                takes = inspect.signature(kind.__init__).parameters
-                self._services[key] = kind(self.now, region, account, self) if "aws" in takes else kind(self.now, region)
+                self._services[key] = kind(self.now, region, account, self)
             return self._services[key]
 
     def __call__(self, environ, start_response):
