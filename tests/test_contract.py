@@ -35,6 +35,11 @@ dashboards.build.dashboard(title, key_metrics, *, alarms=(), region)
 deploy.plan.plan(session, *, alarms=(), dashboards=None, environment=None)
 deploy.plan.Plan.apply(self)
 deploy.plan.Plan.rollback(self)
+models.health.score(frame, *, since=None, objectives=None, weights=None)
+models.health.signals(points, *, meaning=None)
+models.patterns.mine(messages)
+models.patterns.compare(before, after, *, windows=None)
+models.trend.lags(points)
 """
 
 FRAMES = """

@@ -6,11 +6,11 @@ import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import theilslopes
+from scipy.stats import false_discovery_control, spearmanr, theilslopes
 
 from lift_insights.frames import InputError
 from lift_insights.models import trend
-from lift_insights.models.trend import describe
+from lift_insights.models.trend import describe, lags
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
 
@@ -63,10 +63,13 @@ def test_the_interval_holds_zero_for_wandering_noise_without_a_slope():
         ([5], "constant"),
         (np.arange(50) * 3.5, "counter"),
         (np.concatenate([np.arange(1, 200), np.arange(0, 60)]), "counter"),
-        ([3, 0, 4, 1, 5] * 8, "integer"),
-        ([0.1, 0.7, 0.3] * 8, "share"),
-        ([0.1, 1.7, 0.3] * 8, "continuous"),
-        ([-0.1, 0.7, 0.3] * 8, "continuous"),
+        ([3, 0, 4, 1, 5] * 8, "count"),
+        ([-3, 0, 4, 1, 5] * 8, "gauge"),
+        ([0, 0, 4, 0, 1] * 8, "intermittent"),
+        ([0, 0, 0.4, 0, 0] * 8, "intermittent"),
+        ([0.1, 0.7, 0.3] * 8, "ratio"),
+        ([0.1, 1.7, 0.3] * 8, "gauge"),
+        ([-0.1, 0.7, 0.3] * 8, "gauge"),
     ],
 )
 def test_kinds(values, kind):
@@ -156,10 +159,150 @@ def test_odd_input_has_documented_answers():
         describe(frame.drop("value"))
 
 
-@given(st.lists(st.floats(-1e12, 1e12), min_size=1, max_size=80), st.sampled_from([60, 300, 86400]))
+@given(st.lists(st.floats(), min_size=1, max_size=80), st.sampled_from([1e-6, 60, 300, 86400]))
 @settings(max_examples=60, deadline=None)
 def test_any_series_has_one_sensible_row(values, period_s):
+    if not any(abs(v) <= 1e100 for v in values):
+        assert describe(points(values)).is_empty()
+        return
     got = row(values, period_s=period_s)
     assert 0 <= got["season_strength"] <= 1 if got["season_strength"] is not None else True
     if got["slope_per_h"] is not None:
         assert got["lo"] <= got["slope_per_h"] <= got["hi"]
+
+
+# Annual flow of the Nile at Aswan, 10^8 m3, 1871 to 1970 (Cobb, Biometrika 65 (1978) 243): the textbook change after 1898.
+NILE = """1120 1160 963 1210 1160 1160 813 1230 1370 1140 995 935 1110 994 1020 960 1180 799 958 1140 1100 1210 1150 1250 1260
+1220 1030 1100 774 840 874 694 940 833 701 916 692 1020 1050 969 831 726 456 824 702 1120 1100 832 764 821 768 845 864 862 698
+845 744 796 1040 759 781 865 845 944 984 897 822 1010 771 676 649 846 812 742 801 1040 860 874 848 890 744 749 838 1050 918 986
+797 923 975 815 1020 906 901 1170 912 746 919 718 714 740"""
+
+
+def test_the_nile_changed_after_1898():
+    got = row([float(v) for v in NILE.split()])
+    assert got["changes"] == 1
+    assert (got["last_change"] - START) / timedelta(hours=1) == 1899 - 1871
+    assert got["change_size"] == pytest.approx(850 - 1098, abs=60)  # the published means
+
+
+def test_every_season_and_every_change_is_listed():
+    rng = np.random.default_rng(11)
+    i = np.arange(28 * 24)
+    y = 100 + 20 * np.sin(2 * np.pi * i / 24) - 15 * (i % 168 >= 120) + rng.normal(0, 3, len(i))
+    y += np.where(i >= 200, 40, 0) - np.where(i >= 420, 60, 0)
+    got = row(y)
+    assert {s["season_s"] for s in got["seasons"]} == {86400, 604800}
+    assert got["seasons"][0] == {"season_s": got["season_s"], "strength": got["season_strength"]}
+    assert [abs((c["timestamp"] - START) / timedelta(hours=1) - at) <= 2 for c, at in zip(got["change_points"], (200, 420))] == [True] * 2  # fmt: skip
+    assert [c["size"] for c in got["change_points"]] == pytest.approx([40, -60], abs=4)
+    assert got["change_points"][-1] == {"timestamp": got["last_change"], "size": got["change_size"]}
+    quiet = row(rng.normal(size=100))
+    assert (quiet["seasons"], quiet["change_points"]) == ([], [])
+
+
+def walks(rng, n=300, kind="walk"):
+    noise = rng.normal(size=n)
+    if kind == "walk":
+        return np.cumsum(noise)
+    if kind == "daily":
+        return 5 * np.sin(2 * np.pi * np.arange(n) / 24) + noise
+    for i in range(1, n):
+        noise[i] += 0.9 * noise[i - 1]
+    return noise
+
+
+def several(*columns, period_s=3600):
+    return pl.concat([points(y, period_s, name=chr(97 + k)) for k, y in enumerate(columns)])
+
+
+@pytest.mark.parametrize("kind", ["walk", "autoregressive", "daily"])
+def test_unrelated_series_seldom_look_related(kind):
+    rng = np.random.default_rng(21)
+    sure, naive = 0, 0
+    for _ in range(100):
+        x, y = walks(rng, kind=kind), walks(rng, kind=kind)
+        sure += lags(several(x, y))["p"][0] <= 0.05
+        naive += spearmanr(x, y).pvalue <= 0.05
+    assert sure <= 10  # of 100 at 5 %, more than 10 are met once in 90
+    assert naive > 30  # what the test is there to avoid
+
+
+@pytest.mark.parametrize("kind", ["walk", "autoregressive", "daily"])
+def test_the_follower_and_its_lag_are_found(kind):
+    rng = np.random.default_rng(22)
+    for _ in range(10):
+        leader = walks(rng, 400, kind)
+        follower = np.concatenate([np.zeros(5), leader[:-5]]) + 0.3 * walks(rng, 400, kind)
+        got = lags(several(follower, leader)).row(0, named=True)
+        assert (got["first"], got["then"], got["lag_s"]) == ("b", "a", 5 * 3600)
+        assert got["q"] < 0.01
+        assert got["correlation"] > 0.5
+        mirrored = lags(several(-follower, leader)).row(0, named=True)
+        assert mirrored["surprise_correlation"] == pytest.approx(-got["surprise_correlation"], abs=0.05)
+
+
+def test_lags_stand_on_the_coarsest_period_and_bear_gaps():
+    rng = np.random.default_rng(23)
+    leader = walks(rng, 600)
+    fine = points(leader, 300, name="fine")
+    coarse = points(np.concatenate([np.zeros(3), leader[::2][:-3]]), 600, name="coarse")
+    got = lags(pl.concat([fine.filter(pl.Series(rng.random(600) > 0.1)), coarse])).row(0, named=True)
+    assert (got["first"], got["then"], got["lag_s"]) == ("fine", "coarse", 1800)
+    assert got["p"] < 1e-6
+
+
+def test_crossed_is_the_slow_one():
+    rng = np.random.default_rng(24)
+    table = rng.normal(size=(3, 40))
+    table[rng.random((3, 40)) < 0.2] = np.nan
+    here = ~np.isnan(table)
+    for lag in (0, 1, 7):
+        got, joint = trend._crossed(np.nan_to_num(table), here.astype(float), lag)
+        for a in range(3):
+            for b in range(3):
+                both = [(table[a, t], table[b, t + lag]) for t in range(40 - lag) if here[a, t] and here[b, t + lag]]
+                assert joint[a, b] == len(both)
+                assert got[a, b] == pytest.approx(np.mean([x * y for x, y in both]))
+
+
+def test_an_autoregression_is_taken_away():
+    rng = np.random.default_rng(25)
+    noise = rng.normal(size=2000)
+    y = noise.copy()
+    for i in range(2, 2000):
+        y[i] += 0.6 * y[i - 1] + 0.3 * y[i - 2]
+    rest = trend._surprises(y)
+    here = ~np.isnan(rest)
+    assert np.corrcoef(rest[here], noise[here])[0, 1] > 0.99
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=20))
+@settings(deadline=None)
+def test_q_is_scipys(p):
+    rows = pl.DataFrame({**dict.fromkeys(trend._LAGS), "p": p}, trend._LAGS)
+    assert sorted(trend._with_q(rows)["q"]) == pytest.approx(sorted(false_discovery_control(p, method="by")))
+
+
+def test_lags_say_what_they_cannot():
+    flat = lags(several([5.0] * 50, np.arange(50.0) % 7)).row(0, named=True)
+    short = lags(several([1.0, 2.0], [3.0, 1.0])).row(0, named=True)
+    apart = pl.concat([points(np.arange(50.0) % 7), points(np.arange(50.0) % 5, name="b").with_columns(
+        pl.col("timestamp") + timedelta(days=90))])  # fmt: skip
+    for got in (flat, short, lags(apart).row(0, named=True)):
+        assert (got["p"], got["q"], got["lag_s"], got["correlation"]) == (None,) * 4
+    with pytest.raises(InputError, match="two series or more"):
+        lags(points([1.0, 2.0, 3.0]))
+    with pytest.raises(InputError, match="at least 0"):
+        lags(several([1.0] * 9, [2.0] * 9), max_lag_s=-1)
+    with pytest.raises(InputError, match="missing: series"):
+        lags(points([1.0]).drop("series"))
+
+
+@given(st.lists(st.lists(st.floats(-1e100, 1e100), min_size=1, max_size=60), min_size=2, max_size=4))
+@settings(max_examples=30, deadline=None)
+def test_any_series_have_sensible_lags(columns):
+    got = lags(several(*columns))
+    assert len(got) == len(columns) * (len(columns) - 1) // 2
+    assert got["p"].drop_nulls().is_between(0, 1).all()
+    assert (got["q"].drop_nulls() >= got["p"].drop_nulls() - 1e-12).all()
+    assert (got["lag_s"].drop_nulls() >= 0).all()
