@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import threading
 import time
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from unittest import mock
 
 import polars as pl
 import pytest
@@ -37,30 +39,46 @@ def rows_of(hours: dict[int, float]) -> pl.DataFrame:
 
 # --- cache
 
+ITEMS = ("a", "b", "c")
 keeps = st.lists(
     st.tuples(
-        st.integers(0, 70), st.integers(1, 40), st.sets(st.integers(0, 110), max_size=12), st.floats(0, 9).map(float)
+        st.integers(0, 70),
+        st.integers(1, 40),
+        st.sets(st.integers(0, 110), max_size=12),
+        st.floats(0, 9),
+        st.sets(st.sampled_from(ITEMS), min_size=1),
     ),
-    max_size=6,
+    max_size=8,
 )
 
 
-@settings(max_examples=60, deadline=None)
-@given(keeps, st.integers(0, 100), st.integers(1, 60))
-def test_the_cache_against_a_dict_of_hours(tmp_path_factory, kept, start, length):
-    """A slow twin: which hours are known, and what was said of each last."""
+@settings(max_examples=80, deadline=None)
+@given(keeps, st.integers(0, 100), st.integers(1, 60), st.booleans(), st.sampled_from([2, 128]))
+def test_the_cache_against_a_dict_of_hours(tmp_path_factory, kept, start, length, several, many):
+    """A slow twin: which hours of which item are known, and what was said of each last."""
     cache, known = Cache(tmp_path_factory.mktemp("cache")), {}
-    for at, hours, have, value in kept:
-        rows = dict.fromkeys(sorted(have), value)  # some lie outside the window and must not be kept
-        cache.keep(Q, T0 + at * HOUR, T0 + (at + hours) * HOUR, rows_of(rows))
-        known |= {h: rows.get(h) for h in range(at, at + hours)}
-    asked = range(start, start + length)
-    missing = cache.missing(Q, T0 + start * HOUR, T0 + (start + length) * HOUR)
-    assert [h for h in asked if any(a <= T0 + h * HOUR < b for a, b in missing)] == [h for h in asked if h not in known]
-    assert all(b < c for (_, b), (c, _) in zip(missing, missing[1:]))  # as few stretches as there can be
-    found = cache.read(Q, T0 + start * HOUR, T0 + (start + length) * HOUR)
-    expected = rows_of({h: known[h] for h in asked if known.get(h) is not None})
-    assert (found is None and expected.is_empty()) or found.equals(expected)
+    with mock.patch("lift_insights.aws.cache.MANY", many):  # files are put together early, or never
+        for at, hours, have, value, items in kept:
+            names = sorted(items) if several else [None]
+            values = dict.fromkeys(sorted(have), value)  # some lie outside the window and must not be kept
+            frame = pl.concat([rows_of(values).with_columns(series=pl.lit(name, pl.String)) for name in names])
+            asked = {"items": names} if several else {}
+            cache.keep(Q, T0 + at * HOUR, T0 + (at + hours) * HOUR, frame, **asked)
+            known |= {(name, h): values.get(h) for h in range(at, at + hours) for name in names}
+    window = (T0 + start * HOUR, T0 + (start + length) * HOUR)
+    names = list(ITEMS) if several else [None]
+    asked = {"items": names} if several else {}
+    found, gaps = cache.take(Q, *window, **asked)
+    assert gaps == cache.missing(Q, *window, **asked)
+    hours = range(start, start + length)
+    for name in names:
+        mine = gaps[name] if several else gaps
+        told = [h for h in hours if any(a <= T0 + h * HOUR < b for a, b in mine)]
+        assert told == [h for h in hours if (name, h) not in known]
+        assert all(b < c for (_, b), (c, _) in zip(mine, mine[1:]))  # as few stretches as there can be
+        expected = rows_of({h: known[name, h] for h in hours if known.get((name, h)) is not None})
+        have = None if found is None else found.filter(pl.col("series").eq_missing(name)).drop("series")
+        assert (have is None and expected.is_empty()) or have.equals(expected)
 
 
 def test_questions_do_not_mix(tmp_path):
@@ -68,14 +86,16 @@ def test_questions_do_not_mix(tmp_path):
     cache.keep(Q, T0, T0 + HOUR, rows_of({0: 1.0}))
     for other in (Q | {"account": "2"}, Q | {"stat": None}, {}):
         assert cache.missing(other, T0, T0 + HOUR) == [(T0, T0 + HOUR)]
-        assert cache.read(other, T0, T0 + HOUR) is None
+        assert cache.take(other, T0, T0 + HOUR)[0] is None
     assert cache.missing(dict(reversed(Q.items())), T0, T0 + HOUR) == []
 
 
 @pytest.mark.parametrize("damage", ["cut", "flip", "empty", "swap", "noise"])
 def test_a_damaged_file_is_pulled_again(tmp_path, damage):
     cache = Cache(tmp_path)
-    cache.keep(Q, T0, T0 + 48 * HOUR, rows_of({h: float(h) for h in range(48)}))
+    for day in range(2):
+        hours = range(day * 24, day * 24 + 24)
+        cache.keep(Q, T0 + hours[0] * HOUR, T0 + 24 * (day + 1) * HOUR, rows_of({h: float(h) for h in hours}))
     first, second = sorted(cache.folder.rglob("*.parquet"))
     data = first.read_bytes()
     first.write_bytes(
@@ -87,14 +107,16 @@ def test_a_damaged_file_is_pulled_again(tmp_path, damage):
             "noise": os.urandom(300),
         }[damage]
     )
-    assert cache.missing(Q, T0, T0 + 48 * HOUR) == [(T0, T0 + 24 * HOUR)]
-    assert len(cache.read(Q, T0, T0 + 48 * HOUR)) == 24
+    found, gaps = cache.take(Q, T0, T0 + 48 * HOUR)
+    assert gaps == [(T0, T0 + 24 * HOUR)]
+    assert len(found) == 24
     cache.keep(Q, T0, T0 + 24 * HOUR, rows_of({1: 1.0}))
     assert cache.missing(Q, T0, T0 + 48 * HOUR) == []
 
 
-def test_modes_and_no_leftovers(tmp_path):
+def test_modes_and_no_leftovers(tmp_path, monkeypatch):
     cache = Cache(tmp_path)
+    monkeypatch.setattr("lift_insights.aws.cache.MANY", 4)
     old = os.umask(0)
     try:
         for h in range(5):
@@ -102,16 +124,46 @@ def test_modes_and_no_leftovers(tmp_path):
     finally:
         os.umask(old)
     files = [p for p in cache.folder.rglob("*") if p.is_file()]
-    assert len(files) == 1  # the older states of the day are gone
+    assert len(files) == 1  # the five were put together
     assert {p.stat().st_mode & 0o777 for p in files} == {0o600}
     assert {p.stat().st_mode & 0o777 for p in [cache.folder, *cache.folder.rglob("*")] if p.is_dir()} == {0o700}
+
+
+def test_what_goes_while_it_is_read_is_a_gap_and_not_a_loss(tmp_path, monkeypatch):
+    """Somebody clears, makes room, or puts files together, all the time."""
+    monkeypatch.setattr("lift_insights.aws.cache.MANY", 3)
+    mine, theirs, stop, failed = Cache(tmp_path), Cache(tmp_path), threading.Event(), []
+
+    def disturb():
+        n = 0
+        while not stop.is_set():
+            n += 1
+            for h in range(6):
+                theirs.keep(Q, T0 + h * HOUR, T0 + (h + 1) * HOUR, rows_of({h: float(h)}))
+            if n % 5 == 0:
+                theirs.clear()
+
+    thread = threading.Thread(target=disturb)
+    thread.start()
+    try:
+        until = time.monotonic() + 3
+        while time.monotonic() < until:
+            found, gaps = mine.take(Q, T0, T0 + 6 * HOUR)
+            covered = [h for h in range(6) if not any(a <= T0 + h * HOUR < b for a, b in gaps)]
+            rows = [] if found is None else found["value"].to_list()
+            if rows != [float(h) for h in covered]:
+                failed.append((rows, covered))
+    finally:
+        stop.set()
+        thread.join()
+    assert not failed
 
 
 def test_many_threads_on_one_day(tmp_path):
     cache = Cache(tmp_path)
     gather(lambda h: cache.keep(Q, T0 + h * HOUR, T0 + (h + 1) * HOUR, rows_of({h: float(h)})), range(24), workers=8)
     assert cache.missing(Q, T0, T0 + 24 * HOUR) == []
-    assert cache.read(Q, T0, T0 + 24 * HOUR)["value"].to_list() == [float(h) for h in range(24)]
+    assert cache.take(Q, T0, T0 + 24 * HOUR)[0]["value"].to_list() == [float(h) for h in range(24)]
 
 
 KEEPER = """
@@ -143,7 +195,7 @@ def test_a_killed_process_leaves_nothing_half(tmp_path):
         covered = 24 - sum((b - a) // HOUR for a, b in missing)
         if not covered:
             break
-        assert len(cache.read({"n": n}, T0, T0 + 24 * HOUR)) == covered * 3600
+        assert len(cache.take({"n": n}, T0, T0 + 24 * HOUR)[0]) == covered * 3600
         hours += covered
     assert hours > 0
 
@@ -156,11 +208,11 @@ def test_a_full_disk_is_said_once_and_stops_nobody(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("tempfile.mkstemp", full)
-    with pytest.warns(UserWarning, match=r"nothing more is kept.*No space left"):
+    with pytest.warns(UserWarning, match=r"keeps nothing more: No space left"):
         cache.keep(Q, T0 + HOUR, T0 + 2 * HOUR, rows_of({1: 1.0}))
     cache.keep(Q, T0 + 2 * HOUR, T0 + 3 * HOUR, rows_of({2: 1.0}))  # a second warning would fail the test
     assert cache.missing(Q, T0, T0 + 3 * HOUR) == [(T0 + HOUR, T0 + 3 * HOUR)]
-    assert len(cache.read(Q, T0, T0 + 3 * HOUR)) == 1
+    assert len(cache.take(Q, T0, T0 + 3 * HOUR)[0]) == 1
 
 
 def test_the_size_limit_puts_out_what_was_not_used_for_longest(tmp_path):
@@ -178,6 +230,31 @@ def test_the_size_limit_puts_out_what_was_not_used_for_longest(tmp_path):
     assert there == [4, 5, 99]
     assert tight.clear() == 3
     assert tight.size_bytes() == 0
+
+
+def test_a_removed_folder_is_made_again(tmp_path):
+    cache = Cache(tmp_path)
+    cache.keep(Q, T0, T0 + HOUR, rows_of({0: 1.0}))
+    shutil.rmtree(cache.folder)
+    cache.folder.mkdir()
+    cache.keep(Q, T0, T0 + HOUR, rows_of({0: 1.0}))
+    assert cache.missing(Q, T0, T0 + HOUR) == []
+
+
+def test_a_half_file_is_removed_when_it_is_old(tmp_path):
+    cache = Cache(tmp_path)
+    cache.keep(Q, T0, T0 + HOUR, rows_of({0: 1.0}))
+    folder = next(cache.folder.rglob("*.parquet")).parent
+    for name, age in (("new.part", 0), ("old.part", 7200)):
+        (folder / name).write_bytes(b"half")
+        os.utime(folder / name, (time.time() - age, time.time() - age))
+    assert cache.clear() == 2
+    assert [p.name for p in folder.iterdir()] == ["new.part"]
+
+
+def test_rows_of_items_that_were_not_named(tmp_path):
+    with pytest.raises(InputError, match="also \\['b'\\]"):
+        Cache(tmp_path).keep(Q, T0, T0 + HOUR, rows_of({0: 1.0}).with_columns(series=pl.lit("b")), items=["a"])
 
 
 def test_a_folder_that_cannot_be(tmp_path):
@@ -250,6 +327,33 @@ def test_a_torn_line_is_seen_and_the_trail_goes_on(tmp_path):
     assert audit.read(path)["n"].to_list() == [1, 2]
 
 
+@pytest.mark.parametrize("how", ["cut", "empty", "delete", "cut and head"])
+def test_the_next_entry_does_not_hide_what_was_removed(tmp_path, how):
+    path = tmp_path / "audit.jsonl"
+    trail = audit.Trail(path)
+    for n in range(10):
+        trail.append({"n": n})
+    lines = path.read_bytes().splitlines(keepends=True)
+    if how == "delete":
+        path.unlink()
+    else:
+        path.write_bytes(b"".join(lines[: {"empty": 0}.get(how, 4)]))
+    if how == "cut and head":
+        path.with_suffix(".head").unlink()
+    for writer in (trail, audit.Trail(path)):
+        writer.append({"n": 99})
+    assert not audit.verify(path).is_empty()
+    assert audit.read(path)["n"].to_list()[-2:] == [99, 99]
+
+
+def test_many_make_the_key_at_once(tmp_path):
+    for n in range(40):
+        path = tmp_path / str(n) / "audit.jsonl"
+        made = gather(lambda _, path=path: audit.Trail(path), range(4), workers=4)
+        assert len({trail._key for trail in made}) == 1
+        assert [p.name for p in path.parent.iterdir() if p.suffix == ".part"] == []
+
+
 def test_keys(tmp_path, monkeypatch):
     path = tmp_path / "audit.jsonl"
     with pytest.raises(InputError, match="at least 16 bytes"):
@@ -289,7 +393,7 @@ def test_each_call_is_entered_with_its_retries_bytes_and_outcome():
         rows = session.ledger.frame()
     assert rows["operation"].to_list() == ["ListMetrics", "DescribeLogGroups", "GetTraceSummaries", "GetCallerIdentity"]
     assert rows["outcome"].to_list() == ["ok", "AccessDeniedException", "ConnectionClosedError", "ok"]
-    assert rows["retries"][0] == 2
+    assert rows["retries"].to_list() == [2, 0, 7, 0]
     assert rows["response_bytes"].to_list()[:2] == [
         14,
         len(b'{"__type":"AccessDeniedException","message":"this fault was asked for"}'),
@@ -345,7 +449,7 @@ def test_money_that_is_held():
     ledger = Ledger(budget_usd=1.0)
     with ledger.hold(0.7, "a query"):
         with (
-            pytest.raises(BudgetError, match=r"another would bring the cost to \$1.1000, over the budget of \$1.0000"),
+            pytest.raises(BudgetError, match=r"another would bring the cost to \$1.1, over the budget of \$1\."),
             ledger.hold(0.4, "another"),
         ):
             raise AssertionError
@@ -422,6 +526,11 @@ def test_prices():
     answer = {"MetricDataResults": [{"Id": "s"}] * 7 + [{"Id": "m0"}, {"Id": "m1"}]}
     assert prices.before("GetMetricData", {"MetricDataQueries": searches}) == pytest.approx(2e-5)
     assert prices.after("GetMetricData", {"MetricDataQueries": searches}, answer) == pytest.approx(9e-5)
+    for expression in ("SELECT\nAVG(m) FROM n", "search ('{n} m', 'Sum')"):
+        one = {"MetricDataQueries": [{"Id": "s", "Expression": expression}]}
+        assert prices.after("GetMetricData", one, answer) == pytest.approx(7e-5)
+    nested = {"MetricDataQueries": [{"Id": "s", "Expression": "SUM(SEARCH('{n} m', 'Sum'))"}]}
+    assert prices.after("GetMetricData", nested, answer) == pytest.approx(500e-5)  # the answer does not tell: the most
     assert prices.after("GetTraceSummaries", {}, {"TracesProcessedCount": 1_000_000}) == pytest.approx(0.5)
     assert set(prices.table()["operation"]) == set(prices.PRICES)
     assert prices.table()["source"].str.starts_with("https://aws.amazon.com/").all()
@@ -450,6 +559,52 @@ def test_which_errors_are_fatal():
     assert not fatal(TimeoutError())
 
 
+def test_where_every_call_is_denied_it_ends_soon():
+    called = []
+
+    def one(n):
+        called.append(n)
+        raise ClientError({"Error": {"Code": "AccessDeniedException"}}, "X")
+
+    errors = {}
+    gather(one, range(100), workers=2, errors=errors)
+    assert len(errors) == 100
+    assert len(called) < 10
+
+
+STOPPED = """
+import os, signal, sys, threading
+from datetime import UTC, datetime
+from lift_insights.aws.calls import gather
+from lift_insights.aws.session import local
+session = local(sys.argv[1])
+client = session.client("logs")
+threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
+def pages(_):
+    for _ in range(1000):
+        client.describe_log_groups()
+try:
+    gather(pages, range(8))
+except KeyboardInterrupt:
+    at = len(session.ledger.frame())
+    threading.Event().wait(1.0)
+    print(at, len(session.ledger.frame()) - at)
+"""
+
+
+def test_after_ctrl_c_no_call_is_made_any_more():
+    """Neither a further page nor a retry; and the process ends."""
+    with sandbox.local(None, faults=(sandbox.Fault(delay_s=0.02),)) as session:
+        began = time.monotonic()
+        done = subprocess.run(
+            [sys.executable, "-c", STOPPED, session.endpoint_url], capture_output=True, text=True, timeout=60
+        )
+        at, later = map(int, done.stdout.split())
+        assert time.monotonic() - began < 20
+    assert at > 0
+    assert later <= 8  # those that were under way
+
+
 def test_an_incomplete_read_carries_both_halves():
     error = IncompleteError("two are missing", partial=rows_of({1: 1.0}), missing=pl.DataFrame({"start": [T0]}))
     assert isinstance(error, RuntimeError)
@@ -457,15 +612,9 @@ def test_an_incomplete_read_carries_both_halves():
 
 
 def test_calls_are_spaced_for_threads():
-    clock, lock = [0.0], threading.Lock()
-
-    def sleep(s):
-        with lock:
-            clock[0] = max(clock[0], clock[0] + s)
-
-    rate = Rate(5, clock=lambda: 0.0, sleep=lambda s: None)
+    rate = Rate(20, clock=lambda: 0.0, sleep=lambda s: None)
     waits = sorted(gather(lambda _: rate.wait(), range(20), workers=8))
-    assert waits == pytest.approx([0.0] * 5 + [n / 5 for n in range(1, 16)])
+    assert waits == pytest.approx([0.0] * 5 + [n / 20 for n in range(1, 16)])
 
 
 def test_a_session_spaces_the_calls_it_is_told_to():
@@ -509,6 +658,36 @@ def test_a_role_of_another_account_leads_there():
         assert several([session, other, abroad]) == [session, other, abroad]
         with pytest.raises(InputError, match="same account and region"):
             several([session, session.at()])
+
+
+def test_assuming_a_role_stands_in_the_ledger_too():
+    with sandbox.local(None) as session:
+        other = session.at(role_arn="arn:aws:iam::111122223333:role/reader")
+        other.client("logs").describe_log_groups()
+        rows = session.ledger.frame()
+    assert rows["operation"].to_list() == ["AssumeRole", "DescribeLogGroups"]
+    assert rows["retries"].to_list() == [0, 0]
+
+
+def test_a_role_that_is_refused():
+    fault = sandbox.Fault("sts", "AssumeRole", status=403, code="AccessDenied")
+    with sandbox.local(None, faults=(fault,)) as session:
+        other = session.at(role_arn="arn:aws:iam::111122223333:role/reader")
+        with pytest.raises(ClientError, match="AccessDenied"):
+            other.client("logs").describe_log_groups()
+
+
+@pytest.mark.parametrize(
+    ("fault", "says"),
+    [
+        ({"service": "cloudwtch"}, "needs a service"),
+        ({"service": "logs", "operation": "GetMetricData"}, "no operation GetMetricData"),
+        ({"rate": 7}, "from 0 to 1"),
+    ],
+)
+def test_a_fault_that_would_never_strike_is_refused(fault, says):
+    with pytest.raises(InputError, match=says):
+        sandbox.Fault(**fault)
 
 
 def test_half_an_answer_is_asked_for_again():

@@ -10,6 +10,7 @@ import hashlib
 import hmac
 import os
 import secrets
+import tempfile
 import threading
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
@@ -49,6 +50,8 @@ class Trail:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._key = _key_for(self.path, key)
+            if not self.path.exists() and not self.path.with_suffix(".head").exists():
+                _seal(self.path, self._key, 0, FIRST)
         except OSError as e:
             raise InputError(f"the audit trail {self.path} cannot be made or written: {e.strerror}") from None
         self._lock, self._end = threading.Lock(), (0, 0, FIRST)  # size of the file, lines, code of the last one
@@ -63,6 +66,7 @@ class Trail:
         """Add one entry. Raises OSError where the disk is full or the file was made unwritable."""
         with self._lock, _locked(self.path) as file:
             size, number, previous = self._last(file)
+            number, previous = _sealed(self.path, self._key, number, previous)
             line, code = _line(self._key, number + 1, previous, entry)
             written = os.write(file, line)
             if written < len(line):
@@ -90,10 +94,13 @@ def _key_for(path: Path, key: bytes | None, *, make: bool = True) -> bytes:
         beside = path.with_suffix(".key")
         if not make and not beside.exists():
             raise InputError(f"the key of the audit trail {path} is neither in {KEY_VARIABLE} nor in {beside}")
-        with suppress(FileExistsError):
-            handle = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        if not beside.exists():
+            handle, name = tempfile.mkstemp(dir=path.parent, suffix=".part")  # mkstemp makes files 0600
             with os.fdopen(handle, "wb") as file:
                 file.write(secrets.token_hex(32).encode())
+            with suppress(FileExistsError):  # another process was quicker: its key counts
+                os.link(name, beside)
+            os.unlink(name)
         key = bytes.fromhex(beside.read_text())
     if len(key) < 16:
         raise InputError(f"the key of an audit trail needs at least 16 bytes; it has {len(key)}")
@@ -126,6 +133,22 @@ def _last(self, file: int) -> tuple[int, int, str]:
                 size += os.write(file, b"\n")  # a line that was torn by a crash stays visible as such
             return size, int(last["n"]), str(last["code"])
     return size, 0, FIRST
+
+
+def _sealed(path: Path, key: bytes, number: int, previous: str) -> tuple[int, str]:
+    """Where the next entry goes on: after the newest one that was sealed, whether it is still there or not."""
+    head = _head(path, key)
+    if head is None:  # removed or forged: leave a hole that `verify` tells
+        return number + 1, previous
+    return (head["n"], head["code"]) if head["n"] > number else (number, previous)
+
+
+def _head(path: Path, key: bytes) -> dict | None:
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        head = orjson.loads(path.with_suffix(".head").read_bytes())
+        if hmac.compare_digest(head["seal"], _code(key, "newest", head["n"], head["code"])):
+            return head
+    return None
 
 
 def _seal(path: Path, key: bytes, number: int, code: str) -> None:
@@ -190,10 +213,7 @@ def verify(
 
 # %% ../../nbs/15_audit.ipynb #097f7fdd
 def _end_problems(path: Path, key: bytes, number: int, lines: int) -> list[tuple[int, str]]:
-    try:
-        head = orjson.loads(path.with_suffix(".head").read_bytes())
-        if not hmac.compare_digest(head["seal"], _code(key, "newest", head["n"], head["code"])):
-            raise ValueError
-    except (OSError, ValueError, KeyError, TypeError):
+    head = _head(path, key)
+    if head is None:
         return [(lines, "the sealed number of the newest entry is missing or was changed")]
     return [(lines, f"{head['n'] - number} entries are missing at the end")] if head["n"] > number else []

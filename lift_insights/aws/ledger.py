@@ -17,6 +17,7 @@ import polars as pl
 
 from . import prices
 from .audit import Trail
+from .calls import StoppedError
 from ..frames import UTC_TIME
 
 # %% ../../nbs/11_ledger.ipynb #3f53de24
@@ -45,7 +46,7 @@ class Ledger:
         self._under_way = 0.0  # of calls that have begun and not ended
         self._held = 0.0  # set aside for calls whose price is only known afterwards
         self._holds = 0
-        self._lock = threading.Lock()
+        self._lock, self._here = threading.Lock(), threading.local()
 
     @property
     def cost_usd(self) -> float:  # US dollars so far, estimated
@@ -65,6 +66,7 @@ class Ledger:
         events = client.meta.events
         events.register_first("before-parameter-build.*.*", self._begin)
         events.register_first("before-call.*.*", self._sent)
+        events.register_last("before-send.*.*", self._tried)
         events.register_last("after-call.*.*", partial(self._end, where=where))
         events.register_last("after-call-error.*.*", partial(self._fail, where=where))
 
@@ -74,7 +76,7 @@ def _reserve(self, usd: float, what: str) -> None:
     total = self._cost + self._under_way + self._held + usd
     if self.budget_usd is not None and usd and total > self.budget_usd * (1 + 1e-9):
         raise BudgetError(
-            f"{what} would bring the cost to ${total:.4f}, over the budget of ${self.budget_usd:.4f}. "
+            f"{what} would bring the cost to ${total:.6g}, over the budget of ${self.budget_usd:.6g}. "
             "Ask for less or for a shorter window, or raise budget_usd; dry_run=True tells the price of a read"
         )
 
@@ -112,6 +114,7 @@ def _sent(self, params, context, **_):
     with self._lock:
         _reserve(self, cost, name)
         self._under_way += cost
+    self._here.tries = [*getattr(self._here, "tries", ()), 0]  # a call may lead to another one, for credentials
     call |= {"began": datetime.now(UTC), "reserved": cost, "sent": len(body) if isinstance(body, (bytes, bytearray, str)) else 0}
 
 
@@ -126,17 +129,24 @@ def _fail(self, exception, context, where, **_):
     self._enter(context["lift_insights"], {}, type(exception).__name__, 0, where())
 
 
-Ledger._begin, Ledger._sent, Ledger._end, Ledger._fail = _begin, _sent, _end, _fail
+def _tried(self, **_):
+    """One attempt more of the call that this thread is making."""
+    self._here.tries[-1] += 1
+
+
+Ledger._begin, Ledger._sent, Ledger._end, Ledger._fail, Ledger._tried = _begin, _sent, _end, _fail, _tried
 
 # %% ../../nbs/11_ledger.ipynb #dddc22ab
 def _enter(self, call: dict, parsed: dict, outcome: str, received: int, where: tuple) -> None:
     name, took = call["model"].name, (datetime.now(UTC) - call["began"]).total_seconds() * 1000
     cost = prices.after(name, call["params"], parsed) if outcome == "ok" else 0.0
-    retries = parsed.get("ResponseMetadata", {}).get("RetryAttempts", 0)
+    retries = max(0, self._here.tries.pop() - 1)
     service = call["model"].service_model.service_name
     row = (call["began"], service, name, *where, took, retries, call["sent"], received, cost, outcome)
     with self._lock:
         self._under_way -= call["reserved"]
+        if outcome == StoppedError.__name__ and not retries:
+            return  # it was never sent
         self._held = max(0.0, self._held - (cost - call["reserved"])) if cost > call["reserved"] else self._held
         self._cost += cost
         self._rows.append(row)

@@ -6,6 +6,8 @@
 __all__ = ['AS_OF', 'CLOUDWATCH', 'XRAY', 'PRICES', 'AFTERWARDS', 'PLAN', 'Price', 'table', 'before', 'after', 'plan']
 
 # %% ../../nbs/12_prices.ipynb #5fcd8bfd
+import re
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -65,9 +67,18 @@ def before(
 AFTERWARDS = ("GetTraceSummaries", "GetQueryResults")  # whose price only the answer tells
 
 # %% ../../nbs/12_prices.ipynb #2f1f72b2
-_SEARCHES = ("SEARCH(", "SELECT ")
+_SEARCH, _SELECT = re.compile(r"\bSEARCH\s*\(", re.I), re.compile(r"\s*SELECT\s", re.I)
+MOST_FOUND = 500  # metrics of one SEARCH
 
 
+def _searched(expression: str, results: int) -> int:
+    """How many metrics a query's searches were charged for: those it brought, or the most there can be where the answer does not tell."""
+    found = len(_SEARCH.findall(expression))
+    if _SELECT.match(expression) or re.fullmatch(r"SEARCH\s*\([^()]*\)", expression.strip(), re.I | re.S):
+        return results
+    return found * MOST_FOUND
+
+# %% ../../nbs/12_prices.ipynb #bbdfaaf9
 def after(
     operation: str,  # API name
     params: dict,  # its arguments
@@ -81,8 +92,8 @@ def after(
         done = answer.get("status") in ("Complete", "Cancelled", "Timeout") and "nextToken" not in params  # the scan is paid once, not by page
         return price.usd * answer.get("statistics", {}).get("bytesScanned", 0.0) * done
     if operation == "GetMetricData":
-        searched = {q["Id"] for q in params["MetricDataQueries"] if any(word in q.get("Expression", "").upper() for word in _SEARCHES)}
-        found = sum(result["Id"] in searched for result in answer.get("MetricDataResults", ()))
+        ids = Counter(result["Id"] for result in answer.get("MetricDataResults", ()))
+        found = sum(_searched(q["Expression"], ids[q["Id"]]) for q in params["MetricDataQueries"] if "Expression" in q)
         return before(operation, params) + price.usd * found
     return before(operation, params)
 

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 from .audit import Trail
 from .cache import Cache
-from .calls import Rate
+from .calls import Rate, check_stopped
 from .ledger import Ledger
 from ..frames import InputError
 from ..times import utc
@@ -80,7 +80,7 @@ class Session:
         """What tells this place from another: part of each question to the cache."""
         return {"account": self.account, "region": self.region, "endpoint": self.endpoint_url}
 
-    def __repr__(self):
+    def __repr__(self):  # no credentials: `connect` refuses an address that carries any
         return f"Session(region={self.region!r}, endpoint_url={self.endpoint_url!r})"
 
 # %% ../../nbs/10_session.ipynb #a0a7dac0
@@ -89,7 +89,7 @@ def _is_local(self) -> bool:
     return self.endpoint_url is not None and _is_loopback(self.endpoint_url)
 
 
-def _new_client(self, service):
+def _new_client(self, service, **credentials):
     from botocore.config import Config
 
     from lift_insights import __version__
@@ -101,7 +101,7 @@ def _new_client(self, service):
         connect_timeout=10,
         proxies={} if self._is_local else None,
     )
-    client = self._core.create_client(service, region_name=self.region, endpoint_url=self.endpoint_url, config=config)
+    client = self._core.create_client(service, region_name=self.region, endpoint_url=self.endpoint_url, config=config, **credentials)
     if self._is_local:
         client.meta.events.register_first("before-send.*.*", _stay_here)
     client.meta.events.register_first("before-send.*.*", self._space)
@@ -111,6 +111,7 @@ def _new_client(self, service):
 
 
 def _space(self, event_name, **_):
+    check_stopped()
     rate = self.rates.get(event_name.rpartition(".")[2])
     if rate is not None:
         rate.wait()
@@ -217,9 +218,12 @@ def connect(
     """
     import botocore.exceptions
 
-    if endpoint_url is not None and not (urlsplit(endpoint_url).scheme in ("http", "https") and urlsplit(endpoint_url).hostname):
+    parts = urlsplit(endpoint_url or "http://none")
+    if "@" in parts.netloc:
+        raise InputError("endpoint_url must not carry a name and a password: they would be seen wherever the address is shown")
+    if parts.scheme not in ("http", "https") or not parts.hostname:
         raise InputError(f"endpoint_url needs an address such as http://127.0.0.1:5000; it is {endpoint_url!r}")
-    ledger_of = partial(Ledger, _budget(budget_usd))
+    budget = _budget(budget_usd)
     core = _core_of_profile(profile)
     try:
         region = _known_region(core, region or core.get_config_variable("region"), endpoint_url)
@@ -229,10 +233,9 @@ def connect(
         raise InputError(f"there is no AWS profile {profile or core.profile!r}; known profiles: {known}. See `aws configure list-profiles`") from None
     if credentials is None:
         raise InputError("no AWS credentials were found. Name a profile (--profile), or sign in with `aws sso login` or `aws configure`")
-    if role_arn:
-        _assume(core, credentials, role_arn, region, endpoint_url)
-    around = {"cache": _cache(cache), "ledger": ledger_of(_trail(audit)), "core_of": partial(_core_of_profile, profile)}
-    return Session(core, region, endpoint_url=endpoint_url, **around)
+    around = {"cache": _cache(cache), "ledger": Ledger(budget, _trail(audit)), "core_of": partial(_core_of_profile, profile)}
+    session = Session(core, region, endpoint_url=endpoint_url, **around)
+    return session.at(role_arn=role_arn) if role_arn else session
 
 # %% ../../nbs/10_session.ipynb #9022af6b
 def _core_of_profile(profile: str | None):
@@ -253,17 +256,20 @@ def _known_region(core, region, endpoint_url):
     return region
 
 
-def _assume(core, credentials, role_arn, region, endpoint_url):
+def _assumed(session: Session, role_arn: str, region: str):
+    """A botocore session with the role's credentials, which are asked for by a client like all others: watched, and bound to its place."""
     from botocore.credentials import AssumeRoleCredentialFetcher, DeferredRefreshableCredentials
-
-    def sts(service, **kwargs):
-        return core.create_client(service, region_name=region, endpoint_url=endpoint_url, **kwargs)
 
     if not re.fullmatch(r"arn:[\w-]+:iam::\d{12}:role/[\w+=,.@/-]+", role_arn):
         raise InputError(f"role_arn needs an ARN such as arn:aws:iam::123456789012:role/reader; it is {role_arn!r}")
-
-    fetch = AssumeRoleCredentialFetcher(sts, credentials, role_arn, extra_args={"RoleSessionName": "lift-insights"})
-    core._credentials = DeferredRefreshableCredentials(method="assume-role", refresh_using=fetch.fetch_credentials)
+    core = session._core_of()
+    here = Session(core, region, endpoint_url=session.endpoint_url, ledger=session.ledger)
+    fetch = AssumeRoleCredentialFetcher(
+        lambda service, **keys: here._new_client(service, **keys), core.get_credentials(), role_arn, extra_args={"RoleSessionName": "lift-insights"}
+    )
+    assumed = session._core_of()
+    assumed._credentials = DeferredRefreshableCredentials(method="assume-role", refresh_using=fetch.fetch_credentials)
+    return assumed
 
 # %% ../../nbs/10_session.ipynb #8a75d589
 def at(
@@ -274,10 +280,7 @@ def at(
 ) -> Session:  # shares ledger, budget and cache with this one
     """A session elsewhere. Raises InputError for an unknown region or a malformed role."""
     region = _known_region(self._core, region or self.region, self.endpoint_url)
-    core = self._core
-    if role_arn:
-        core = self._core_of()
-        _assume(core, core.get_credentials(), role_arn, region, self.endpoint_url)
+    core = _assumed(self, role_arn, region) if role_arn else self._core
     around = {"cache": self.cache, "ledger": self.ledger, "core_of": self._core_of}
     return Session(core, region, endpoint_url=self.endpoint_url, clock=self._clock, **around)
 
