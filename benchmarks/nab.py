@@ -4,8 +4,12 @@ The scorer is written from the description of the benchmark (Lavin and Ahmad, "E
 algorithms", ICMLA 2015). It proves itself first: from the published row-by-row scores of four detectors it has to give
 their published figures.
 
-The detector's settings were chosen while looking at the score on all 24 files. Leaving a file out chooses the threshold
-without it, not the settings, so both of our figures are optimistic; series kept apart have to say how much.
+The detector's settings were chosen while looking at the score on all 24 files, on halves of them, and on 72 simulated
+series with anomalies put in. Leaving files out chooses the threshold without them, not the settings, so all of our
+figures are optimistic; series kept apart have to say how much.
+
+The false-positive rate that `detect` promises is measured on simulated series where nothing happens, of kinds and from
+seeds that its constants were not fitted to.
 """
 
 import json
@@ -133,6 +137,58 @@ def evaluate(scores: dict, windows: dict) -> dict:
     }  # fmt: skip
 
 
+def halves(scores: dict, windows: dict, repeats: int = 20) -> float:
+    """The mean score of one half of the files at the threshold that is best for the other half."""
+    told, rng, names = events(scores, windows), np.random.default_rng(0), sorted(scores)
+    results = []
+    for _ in range(repeats):
+        mixed = rng.permutation(names)
+        parts, raw = (mixed[: len(names) // 2], mixed[len(names) // 2 :]), 0.0
+        for chosen, judged in (parts, parts[::-1]):
+            threshold = best_threshold([p for name in chosen for p in told[name]])
+            raw += sum(total(told[name], len(windows[name]), threshold) for name in judged)
+        results.append(normal(raw, sum(len(windows[name]) for name in names)))
+    return float(np.mean(results))
+
+
+def clean(period_s: int, weeks: float, seed: int, copies: int) -> pl.DataFrame:
+    """Points of series on which nothing happens, of nine kinds that the constants of `detect` were not fitted to."""
+    rng, n = np.random.default_rng(seed), int(weeks * 604800 / period_s)
+    hours = np.arange(n) * period_s / 3600
+    make = {
+        "weibull": lambda day: 80 * rng.weibull(1.5, n),
+        "logistic": lambda day: rng.logistic(300, 12, n),
+        "requests": lambda day: rng.poisson(150 * (1 + 0.6 * day)),
+        "two modes": lambda day: np.where(rng.random(n) < 0.7, rng.normal(20, 2, n), rng.normal(45, 3, n)),
+        "sawtooth": lambda day: 40 + 10 * (hours % 24) / 24 + rng.normal(0, 1, n),
+        "smooth": lambda day: 500 + 80 * day + np.convolve(rng.normal(0, 9, n + 4), np.ones(5) / 5, "valid"),
+        "throttles": lambda day: rng.poisson(0.3, n),
+        "latency": lambda day: 120 * np.exp(0.1 * day + 0.25 * rng.normal(size=n)),
+        "success": lambda day: 100 * rng.binomial(2000, 0.995, n) / 2000,
+    }
+    stamps = pl.Series(1_772_409_600_000_000 + np.arange(n) * period_s * 1_000_000)
+    times = stamps.cast(pl.Datetime("us")).dt.replace_time_zone("UTC")
+    frames = []
+    for kind, values in make.items():
+        for copy in range(copies):
+            day = np.sin(2 * np.pi * hours / 24 + rng.uniform(0, 6.28))
+            frames.append(
+                pl.DataFrame({"series": f"{kind}|{copy}", "timestamp": times, "value": values(day).astype(float)})
+            )
+    return pl.concat(frames)
+
+
+def kept(sensitivity: float, period_s: int, weeks: float, seed: int, copies: int) -> float:
+    """Findings on clean series, as a multiple of what `false_rate` promises for the time in which `detect` speaks."""
+    from lift_insights.models.anomaly import detect, false_rate
+    from lift_insights.models.novelty import silent_rows
+
+    points = clean(period_s, weeks, seed, copies)
+    weeks -= silent_rows(period_s) * period_s / 604800
+    found = len(detect(points, sensitivity=sensitivity))
+    return found / (points["series"].n_unique() * weeks * false_rate(sensitivity))
+
+
 def aws(name: str) -> bool:
     """Whether the series is one of the ten from AWS."""
     return name.startswith("realAWSCloudwatch/") or name == EXTRA_AWS
@@ -158,11 +214,14 @@ def ours(points: pl.DataFrame) -> tuple[dict, float]:
     """Our scores of each series, and rows a CPU second."""
     from lift_insights.models.anomaly import score
 
-    score(points.head(400))  # what loads on first use is not the detector's time
-    begun = time.process_time()
-    scored = score(points)
-    seconds = time.process_time() - begun
-    return {name: one["score"].to_numpy() for (name,), one in scored.group_by("series")}, len(points) / seconds
+    score(points.head(5000))  # what loads on first use is not the detector's time
+    seconds = []
+    for _ in range(3):
+        begun = time.process_time()
+        scored = score(points)
+        seconds.append(time.process_time() - begun)
+    speed = len(points) / float(np.median(seconds))
+    return {name: one["score"].to_numpy() for (name,), one in scored.group_by("series")}, speed
 
 
 def run() -> list[dict]:
@@ -177,16 +236,49 @@ def run() -> list[dict]:
         for detector, label, got, published in prove(root, windows)
     ]
     scores, speed = ours(points)
-    for label, names, peer, target in (
-        ("10 AWS files", [n for n in scores if aws(n)], 76.4, 80.0),
-        ("24 files", list(scores), 76.4, 78.0),
-    ):
-        found = evaluate({n: scores[n] for n in names}, windows)
+    few, shared = {n: one for n, one in scores.items() if aws(n)}, evaluate(scores, windows)["threshold"]
+    for label, those, peer, target in (("10 AWS files", few, 76.4, 80.0), ("24 files", scores, 76.4, 78.0)):
+        found = evaluate(those, windows)
         rows.append(row(f"NAB standard, {label}, one threshold", found["score"], peer, "best published", target))
-        rows.append(
-            row(f"NAB standard, {label}, each file by a threshold from the others", found["left_out"], None, "", None)
+        rows.append(row(f"NAB standard, {label}, each file by a threshold from the others", found["left_out"]))
+    rows.append(
+        row(
+            "NAB standard, 10 AWS files, at the threshold of all 24",
+            score_at(few, windows, shared),
+            76.4,
+            "best published",
+            80.0,
         )
-    return [*rows, row("rows scored a second, one core", speed, None, "", 300_000, "1/s")]
+    )
+    rows.append(row("NAB standard, 24 files, each half by a threshold from the other", halves(scores, windows)))
+    rows.append(row("rows scored a second, one core", speed, None, "", 300_000, "1/s"))
+    return rows + promises(points)
+
+
+def promises(points: pl.DataFrame) -> list[dict]:
+    """What `detect` keeps of its promise: findings on clean series, as a multiple of the promised rate."""
+    from lift_insights.models.anomaly import detect, false_rate
+
+    rows = []
+    for period_s, weeks, copies in ((300, 2, 10), (300, 4, 6), (60, 2, 3), (3600, 8, 6)):
+        for sensitivity in (0.3, 0.5, 0.7):
+            got = kept(sensitivity, period_s, weeks, 20260, copies)
+            what = f"false findings on clean series, {period_s} s, {weeks} weeks, sensitivity {sensitivity}"
+            rows.append(row(what, got, 1.0, "promised", 1.0, "of the promise", "equal"))
+    quiet = points.filter(pl.col("series").str.starts_with("artificialNoAnomaly/"))
+    got = len(detect(quiet)) / (5 * 2 * false_rate(0.5))
+    return [
+        *rows,
+        row(
+            "false findings on NAB's 5 artificial files without anomaly",
+            got,
+            1.0,
+            "promised",
+            None,
+            "of the promise",
+            "lower",
+        ),
+    ]
 
 
 def row(what, ours=None, peer=None, peer_name="", target=None, unit="NAB score", better="higher"):

@@ -1,16 +1,21 @@
 import importlib.util
+import warnings
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
-from scipy.stats import genpareto
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import expon, lomax
 
 from lift_insights.frames import FINDINGS, InputError
-from lift_insights.models import anomaly
-from lift_insights.models.anomaly import Settings, detect, false_rate, group, score
+from lift_insights.models import anomaly, novelty
+from lift_insights.models.anomaly import detect, false_rate, group, score
+from lift_insights.models.novelty import Settings
 
 START = datetime(2026, 3, 2, tzinfo=UTC)
 WARM = Settings().warmup
@@ -85,37 +90,138 @@ def test_the_band_holds_nearly_all_of_a_usual_series():
 
 def test_the_tail_is_near_the_true_one():
     rng = np.random.default_rng(1)
-    for shape in (0.0, 0.2, 0.4):
-        known = np.sort(genpareto.rvs(shape, size=(1, 4000), random_state=rng), axis=1)
-        far = genpareto.isf(1e-4, shape)
-        fit = anomaly._tails(known, Settings())[:, :, None]
-        above, below = anomaly._rarity(np.array([[far, 0.01]]), np.full((1, 2), 1e-9), fit, np.zeros(2, int))
-        assert 3.2 < above[0, 0] < 4.8
-        assert above[0, 1] == 0
-        assert below[0, 0] == 0
+    for law in (expon(), lomax(80, scale=80)):
+        known = np.sort(law.rvs(size=4000, random_state=rng))
+        far = np.array([law.ppf(0.5), *(law.isf(10.0**-p) for p in (2, 3, 4, 5))])
+        assert np.allclose(novelty._rarity(known, far, Settings()), [0, 2, 3, 4, 5], atol=0.5)
+        assert novelty._reach(known, 3, 0.01, Settings()) == pytest.approx(law.isf(1e-3), rel=0.1)
 
 
-def test_the_profile_is_the_slow_one():
+def test_the_nearest_earlier_value_is_the_slow_one():
     rng = np.random.default_rng(2)
-    slot = np.flatnonzero(rng.random(100) > 0.2)
-    slot -= slot[0]
-    x = rng.normal(size=len(slot))
-    state, seen = {}, {}
-    for s, v, got in zip(slot, x, anomaly._profile(x, slot, 7, 0.3), strict=True):
-        k = s % 7
-        assert np.isnan(got) if k not in state else got == pytest.approx(state[k])
-        seen[k] = seen.get(k, 0) + 1
-        state[k] = v if k not in state else state[k] + max(1 / seen[k], 0.3) * (v - state[k])
+    for n in (1, 5, 63, 64, 65, 128, 200, 300):
+        known, x = np.sort(rng.integers(0, 500, 150).astype(float)), rng.integers(0, 900, n).astype(float)
+        slow = [min(abs(v - w) for w in [*known, *x[:i]]) for i, v in enumerate(x)]
+        assert novelty._nearest(known, x).tolist() == slow
 
 
-def test_news_is_the_slow_one():
-    rng = np.random.default_rng(3)
-    u = rng.exponential(1, 300) * (rng.random(300) < 0.3)
-    s, memory = Settings(), 0.0
-    for value, got in zip(u, anomaly._news(u, 24, s), strict=True):
-        memory = max(memory - s.decay / 24, 0)
-        assert got == (value if value >= memory + s.margin else 0)
-        memory = max(memory, value)
+def slow_novelty(slots, x, day, s):
+    """Novelty of level and season, row by row, straight from the description."""
+    n, level, away, season = len(x), x[0], [], []
+    keep, first, gaps = 0.5 ** (1 / s.level_n), {}, []
+    for slot, value in zip(slots, x, strict=True):
+        first.setdefault(int(slot), value)
+    for slot, value in zip(slots, x, strict=True):
+        away.append(value - level)
+        level = keep * level + (1 - keep) * value
+        told = [first.get(int(slot) - k * day - by) for k in range(1, 8) for by in (-1, 0, 1)]
+        gaps.append(min((abs(value - v) for v in told if v is not None), default=0.0))
+        season.append(sum(gaps[-3:]) / 3 if len(gaps) >= 3 else sum(gaps) / 3)
+    result, least = np.zeros(n), s.level_width * np.abs(x[: s.warmup]).mean() + 1e-9
+    edges = [s.warmup, *range(s.warmup + s.block, n, s.block), n]
+    for a, b in pairwise(edges):
+        for view, begin in ((away, 0), (season, int(np.searchsorted(slots, day)))):
+            memory = sorted(view[max(begin, a - 4032) : a])
+            if len(memory) < s.warmup:
+                continue
+            k = max(int(s.tail * len(memory)), s.tail_n)
+            above, below = np.mean(memory[-k:]) - memory[-k - 1], memory[k] - np.mean(memory[:k])
+            for i in range(a, b):
+                before = memory + view[a:i]
+                tail = above if view[i] > memory[len(memory) // 2] else below
+                near = min(abs(view[i] - v) for v in before)
+                result[i] = max(result[i], near / (max(before) - min(before) + tail + least))
+    return result
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_novelty_is_the_slow_one(seed):
+    rng = np.random.default_rng(seed)
+    slots = np.flatnonzero(rng.random(1500) > 0.1)
+    slots -= slots[0]
+    slots[1:40] = np.arange(1, 40)  # the period shows in the first rows
+    slots = np.maximum.accumulate(slots)
+    x = 50 + 20 * np.sin(slots / 288 * 6.28) + rng.standard_t(3, len(slots))
+    told = novelty.Series(Settings()).push(1.7e9 + 300.0 * slots, x)
+    slow = slow_novelty(slots, x, 288, Settings())
+    fast = np.where(told["view"] < 2, told["novelty"], np.nan)
+    same = np.isclose(fast, slow, rtol=1e-9, atol=1e-12)
+    assert same[~np.isnan(fast)].mean() > 0.8
+    quiet = max(int(0.25 * 288), 1)
+    news = [v if v > max(slow[max(0, i - quiet) : i], default=0) else 0 for i, v in enumerate(slow)]
+    assert np.allclose(told["news"], news, rtol=1e-9, atol=1e-12)
+
+
+values_like = st.sampled_from(sorted(KINDS))
+
+
+@settings(max_examples=25, deadline=None)
+@given(kind=values_like, cuts=st.lists(st.integers(1, 700), min_size=1, max_size=12))
+def test_online_scores_are_those_of_the_batch(kind, cuts):
+    frame = points(KINDS[kind](1900))
+    frame = pl.concat([frame, frame.with_columns(series=pl.lit("b"), value=pl.col("value") * 1.5)])
+    frame = frame.filter(~pl.int_range(pl.len()).is_between(700, 730)).sort("timestamp")
+    online, parts, at = anomaly.Online(), [], 0
+    for size in [*cuts, len(frame)]:
+        parts.append(online.update(frame[at : at + size]))
+        at += size
+    assert pl.concat(parts).equals(score(frame))
+
+
+def test_online_refuses_rows_from_the_past_and_learns_nothing_from_them():
+    frame = points(rhythm(3))
+    online = anomaly.Online()
+    online.update(frame[:500])
+    with pytest.raises(InputError, match="needs rows from"):
+        online.update(pl.concat([frame[500:510], frame[10:20]]))
+    assert online.update(frame[500:]).equals(score(frame)[500:])
+    assert online.update(frame[:0]).is_empty()
+    assert isinstance(online.states["a"], novelty.Series)
+
+
+def test_what_a_series_holds_is_bounded():
+    def held(thing, seen):
+        if id(thing) in seen:
+            return 0
+        seen.add(id(thing))
+        if isinstance(thing, np.ndarray):
+            return held(thing.base, seen) if thing.base is not None else thing.nbytes
+        parts = thing if isinstance(thing, list | tuple) else vars(thing).values() if hasattr(thing, "__dict__") else ()
+        return sum(held(part, seen) for part in parts)
+
+    sizes, state = [], novelty.Series(Settings())
+    for week in range(8):
+        x = np.random.default_rng(week).normal(size=2016)
+        state.push(1.7e9 + 300.0 * np.arange(week * 2016, (week + 1) * 2016), x)
+        sizes.append(held(state, set()))
+    assert max(sizes[4:]) <= 1.05 * sizes[3]
+    assert sizes[-1] < 1e6
+
+
+@settings(max_examples=20, deadline=None)
+@given(seed=st.integers(0, 10**6), power=st.integers(-6, 12))
+def test_scores_do_not_know_the_unit(seed, power):
+    x = np.random.default_rng(seed).gamma(2, 10, 700) + 0.5
+    scaled = score(points(x * 2.0**power))["score"]
+    assert np.allclose(scaled, score(points(x))["score"], atol=1e-6)
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    values=st.lists(
+        st.one_of(st.floats(-1e12, 1e12), st.sampled_from([0.0, 1.0, 1e300, -1e300])), min_size=1, max_size=40
+    ),
+    repeat=st.integers(1, 30),
+)
+def test_whatever_the_values_scores_lie_between_0_and_1_and_the_future_changes_nothing(values, repeat):
+    frame = points(values * repeat)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        full = score(frame)
+        detect(frame)
+    assert full["score"].is_between(0, 1).all()
+    cut = len(frame) * 2 // 3
+    assert score(frame[:cut]).equals(full[:cut])
 
 
 def test_a_spike_a_dip_and_a_level_shift_are_one_finding_each():
@@ -156,7 +262,7 @@ def test_a_burst_that_comes_each_night_is_usual():
 def test_a_missing_peak_is_seen_although_each_value_is_usual():
     y = rhythm(10, noise=2)
     y[7 * 288 + 20 : 7 * 288 + 120] = 100 + np.random.default_rng(1).normal(0, 2, 100)
-    hits = detect(points(y)).filter((pl.col("start") > at(7 * 288 + 20)) & (pl.col("start") < at(7 * 288 + 120)))
+    hits = detect(points(y)).filter((pl.col("start") >= at(7 * 288 + 20)) & (pl.col("start") < at(7 * 288 + 120)))
     assert len(hits) >= 1
 
 
@@ -218,22 +324,22 @@ def clean(n, period_s, seed, copies):
     ), n * period_s / 604800 * len(make) * copies
 
 
-@pytest.mark.parametrize("seed", [202, 303])  # not the seed that the threshold was chosen on
-def test_the_false_rate_aimed_at_is_kept_on_average_and_nearly_by_each_kind(seed):
-    frame, weeks = clean(4032, 300, seed, 6)
-    kind = pl.col("series").str.replace(r"\d+$", "")
+def test_the_false_rate_that_is_promised_is_kept():
+    nab = benchmark()  # kinds and seeds that the constants were not fitted to
+    got = np.array([[nab.kept(s, 300, weeks, 4711, 6) for s in (0.5, 0.8)] for weeks in (2, 4)])
+    assert 2 / 3 <= got.mean() <= 4 / 3
+    assert got[0].min() > 0.4  # less in the first two weeks, as documented
+    assert got[1].max() < 1.6
+
+
+@pytest.mark.parametrize("period_s", [60, 300])
+def test_each_kind_of_series_is_within_thrice_the_promise(period_s):
+    weeks = 2 if period_s == 300 else 1
+    frame, total = clean(weeks * 604800 // period_s, period_s, 202, 4)
     found = {s: detect(frame, sensitivity=s) for s in (0.3, 0.5, 0.7)}
-    for s, got in found.items():
-        assert len(got) / weeks <= false_rate(s)
     assert len(found[0.3]) <= len(found[0.5]) <= len(found[0.7])
-    by_kind = found[0.5].group_by(kind).len()["len"] / (weeks / 8)
-    assert (by_kind.max() or 0) <= 2 * false_rate(0.5)  # pooled with silent kinds a noisy one would hide
-
-
-def test_at_one_minute_the_week_of_learning_is_no_worse_than_documented():
-    frame, weeks = clean(10080, 60, 202, 3)
-    got = detect(frame).group_by(pl.col("series").str.replace(r"\d+$", "")).len()["len"] / (weeks / 8)
-    assert (got.max() or 0) <= 2
+    by_kind = found[0.5].group_by(pl.col("series").str.replace(r"\d+$", "")).len()["len"] / (total / 8)
+    assert (by_kind.max() or 0) <= 3 * false_rate(0.5)  # pooled with silent kinds a noisy one would hide
 
 
 def test_rows_come_back_in_their_order_with_their_columns():
@@ -320,8 +426,8 @@ def test_the_scorer_gives_the_published_figures_and_ours_is_no_worse_than_it_was
     for detector, label, got, published in nab.prove(root, windows):
         assert got == pytest.approx(published, abs=0.06), (detector, label)
     scores, _ = nab.ours(frame)
-    assert nab.evaluate(scores, windows)["score"] >= 60
-    assert nab.evaluate({k: v for k, v in scores.items() if nab.aws(k)}, windows)["score"] >= 60
+    assert nab.evaluate(scores, windows)["score"] >= 78
+    assert nab.evaluate({k: v for k, v in scores.items() if nab.aws(k)}, windows)["score"] >= 80
 
 
 def test_the_scorer_by_hand():

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import warnings
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
@@ -17,6 +18,7 @@ from hypothesis import strategies as st
 
 from lift_insights import sandbox, simulate
 from lift_insights.aws import session as sessions
+from lift_insights.aws.cache import Cache
 from lift_insights.aws.calls import IncompleteError
 from lift_insights.aws.ledger import BudgetError, Ledger
 from lift_insights.frames import InputError
@@ -183,7 +185,8 @@ def test_each_trace_is_in_one_of_two_windows_however_aws_counts(by):
         found = [{"Id": t[0], "StartTime": t[1], "Duration": 0.1} for t in listed if StartTime <= key(t) <= EndTime]
         return {"TraceSummaries": found, "TracesProcessedCount": len(found)}
 
-    client = SimpleNamespace(get_trace_summaries=get_trace_summaries)
+    events = SimpleNamespace(register=lambda *_, **__: None)
+    client = SimpleNamespace(get_trace_summaries=get_trace_summaries, meta=SimpleNamespace(events=events))
     session = SimpleNamespace(client=lambda _: client, cache=None, ledger=Ledger(), now=lambda: NOW)
     found = [
         name
@@ -368,7 +371,7 @@ def test_budget_stops_before_the_call_that_would_break_it():
         assert "BatchGetTraces" not in calls(session)
         assert session.ledger.cost_usd <= 0.0008
     with sandbox.local(telemetry(many(1000)), budget_usd=0.00001) as session:
-        with pytest.raises(BudgetError, match="listing traces"):
+        with pytest.raises(BudgetError, match="listing about 1000 traces"):
             traces.read(session, NOW - 6 * HOUR, NOW)
         assert "GetTraceSummaries" not in calls(session)
 
@@ -564,4 +567,293 @@ def test_bad_input_is_refused_at_the_door(small):
         traces.read(small.session, NOW - DAY, NOW, filter="fault", source="spans")
     with pytest.raises(InputError, match="form 1-8hex"):
         traces.fetch(small.session, ["what"])
-    assert traces.read(small.session, NOW + DAY, NOW + 2 * DAY).is_empty()
+    for wrong in ("5", 2.5, True, float("nan")):
+        with pytest.raises(InputError, match="whole number"):
+            traces.read(small.session, NOW - DAY, NOW, max_traces=wrong)
+    with pytest.raises(InputError, match="filter expression"):
+        traces.read(small.session, NOW - DAY, NOW, filter=5)
+    with pytest.raises(InputError, match="filter expression"):
+        traces.summaries(small.session, NOW - DAY, NOW, filter=["fault"])
+    for wrong in (None, "prod", [small.session, None]):
+        with pytest.raises(InputError, match="session needs"):
+            traces.read(wrong, NOW - DAY, NOW)
+    with pytest.raises(InputError, match="one session"):
+        traces.summaries([small.session], NOW - DAY, NOW)
+    for wrong in ("1-58406520-" + "a" * 24, 5, None):
+        with pytest.raises(InputError, match="list of ids"):
+            traces.fetch(small.session, wrong)
+    for wrong in (5, "1-58406520-zz", "1-58406520-" + "a" * 25):
+        with pytest.raises(InputError, match="form 1-8hex"):
+            traces.fetch(small.session, [wrong])
+
+
+def test_a_cache_that_is_cleared_meanwhile_loses_nothing(tmp_path, monkeypatch):
+    documents = many(60)
+    window = NOW - 6 * HOUR, NOW - HOUR
+    with sandbox.local(telemetry(documents), cache=tmp_path) as session:
+        expected = brute(documents, *window)
+        same(traces.read(session, *window), expected)
+        for name in ("take", "missing"):
+            whole = getattr(Cache, name)
+
+            def then_cleared(self, *args, whole=whole, **more):
+                found = whole(self, *args, **more)
+                Cache(tmp_path).clear()
+                return found
+
+            monkeypatch.setattr(Cache, name, then_cleared)
+        for _ in range(3):
+            same(traces.read(session, *window), expected)
+
+
+def test_a_cache_that_others_clear_all_the_time(tmp_path):
+    documents = many(40)
+    window, over = (NOW - 6 * HOUR, NOW - HOUR), threading.Event()
+    with sandbox.local(telemetry(documents), cache=tmp_path) as session:
+
+        def clear():
+            while not over.wait(0.003):
+                Cache(tmp_path).clear()
+
+        other = threading.Thread(target=clear)
+        other.start()
+        try:
+            found = [traces.read(session, *window) for _ in range(25)]
+        finally:
+            over.set()
+            other.join()
+        for spans in found:
+            same(spans, brute(documents, *window))
+
+
+@pytest.mark.parametrize("code", ["ThrottledException", "InternalFailure"])
+def test_where_spans_are_is_not_guessed_when_aws_is_busy(code, tmp_path, monkeypatch):
+    monkeypatch.setattr("time.sleep", lambda s: None)
+    documents, window = many(30), (NOW - 6 * HOUR, NOW - HOUR)
+    faults = [sandbox.Fault(operation="GetTraceSegmentDestination", status=400, code=code, times=8)]
+    with sandbox.local(None, clock=NOW, cache=tmp_path, faults=faults) as session:
+        transaction_search(session, documents)
+        while True:
+            try:
+                spans = traces.read(session, *window)
+                break
+            except ClientError:
+                assert session.ledger.frame()["outcome"][-1] == code
+        assert shape(spans).equals(shape(brute(documents, *window)))
+
+
+def test_a_guess_where_spans_are_is_not_kept_as_the_whole(tmp_path):
+    documents, window = many(30), (NOW - 6 * HOUR, NOW - HOUR)
+    faults = [sandbox.Fault(operation="GetTraceSegmentDestination", status=403, code="AccessDeniedException", times=2)]
+    with sandbox.local(None, clock=NOW, cache=tmp_path, faults=faults) as session:
+        transaction_search(session, documents)
+        with pytest.warns(UserWarning, match="AccessDenied"):
+            first = traces.read(session, *window)
+        assert first["trace_id"].n_unique() < 30  # the indexed share
+        made = calls(session)
+        with pytest.warns(UserWarning, match="AccessDenied"):
+            assert traces.read(session, *window).equals(first)
+        assert calls(session) == made | {"GetTraceSegmentDestination": 2}
+        assert shape(traces.read(session, *window)).equals(shape(brute(documents, *window)))
+
+
+def over_days(n):
+    """Documents of n traces, one an hour."""
+    return many(n, T - 7200, 3600.0)
+
+
+@pytest.mark.parametrize("code", ["ExpiredTokenException", "AccessDeniedException"])
+def test_credentials_that_end_while_the_log_group_is_read(code, tmp_path):
+    documents, window = over_days(24 * 12), (NOW - 12 * DAY, NOW - HOUR)
+    faults = [sandbox.Fault(operation="StartQuery", status=403, code=code, after=3, times=8)]
+    with sandbox.local(None, clock=NOW, cache=tmp_path, faults=faults) as session:
+        transaction_search(session, documents)
+        with pytest.raises(IncompleteError, match=code) as error:
+            traces.read(session, *window, source="spans")
+        assert calls(session)["StartQuery"] <= 3 + 5  # nobody went on asking
+        partial, lost = error.value.partial, error.value.missing
+        assert shape(partial).equals(shape(brute(documents, NOW - 12 * DAY, NOW - 9 * DAY)))
+        assert lost.select("start", "end").rows()[0] == (NOW - 9 * DAY, NOW - 8 * DAY)
+        assert lost["end"].max() == NOW - HOUR
+        while True:
+            try:
+                spans = traces.read(session, *window, source="spans")
+                break
+            except (IncompleteError, ClientError):
+                continue
+        assert shape(spans).equals(shape(brute(documents, *window)))
+
+
+def test_permission_that_ends_midway(tmp_path):
+    documents = many(1200)
+    for cache, advice in ((None, "a session that has a cache"), (tmp_path, "the rest is in the cache")):
+        faults = [sandbox.Fault(operation="BatchGetTraces", status=403, code="AccessDeniedException", after=40)]
+        with sandbox.local(telemetry(documents), cache=cache, faults=faults) as session:
+            with pytest.raises(IncompleteError, match=advice) as error:
+                traces.read(session, NOW - 6 * HOUR, NOW)
+            assert calls(session)["BatchGetTraces"] <= 40 + traces.FEW + 8
+            assert error.value.partial["trace_id"].n_unique() == 200
+            assert error.value.missing["trace_id"].n_unique() == 1000
+
+
+def test_the_future_is_not_asked_for():
+    documents = many(20, T)
+    with sandbox.local(telemetry(documents)) as session:
+        for end in (NOW + 365 * DAY, datetime.max.replace(tzinfo=UTC)):
+            made = calls(session)
+            with pytest.warns(UserWarning, match="future") as said:
+                plan = traces.read(session, NOW - HOUR, end, dry_run=True)
+            assert len(said) == 1
+            assert said[0].filename == __file__
+            assert plan.filter(pl.col("operation") == "GetTraceSummaries")["calls"].item() == 1
+            assert calls(session)["GetServiceGraph"] - made.get("GetServiceGraph", 0) == 1
+            with pytest.warns(UserWarning, match="future") as said:
+                same(traces.read(session, NOW - HOUR, end), brute(documents, NOW - HOUR, NOW))
+            assert len(said) == 1
+            assert calls(session)["GetTraceSummaries"] - made.get("GetTraceSummaries", 0) == 1
+        with pytest.warns(UserWarning, match="future"):
+            assert traces.read(session, NOW + DAY, NOW + 2 * DAY).is_empty()
+        with pytest.warns(UserWarning, match="future"):
+            assert len(traces.summaries(session, NOW - HOUR, NOW + DAY)) == 20
+        assert len(traces.read(session, NOW - HOUR, NOW + timedelta(minutes=10)))  # clocks differ a little
+
+
+@pytest.mark.parametrize("start", [datetime(1970, 1, 1, tzinfo=UTC), datetime.min.replace(tzinfo=UTC)])
+def test_what_x_ray_no_longer_keeps_is_not_asked_for(start):
+    documents = many(20)
+    with sandbox.local(telemetry(documents)) as session:
+        with pytest.warns(UserWarning, match="30 days"):
+            plan = traces.read(session, start, NOW, dry_run=True)
+        assert plan.filter(pl.col("operation") == "GetTraceSummaries")["calls"].item() <= 121
+        with pytest.warns(UserWarning, match="30 days"):
+            same(traces.read(session, start, NOW), brute(documents, NOW - DAY, NOW))
+        assert calls(session)["GetTraceSummaries"] <= 121
+        assert calls(session)["GetServiceGraph"] <= 121
+
+
+def test_a_log_group_is_read_as_far_back_as_it_goes():
+    documents = over_days(24 * 3)
+    with sandbox.local(None, clock=NOW) as session:
+        transaction_search(session, documents)
+        with pytest.warns(UserWarning, match="aws/spans goes back only so far"):
+            spans = traces.read(session, datetime(1970, 1, 1, tzinfo=UTC), NOW, source="spans")
+        assert shape(spans).equals(shape(brute(documents, NOW - 5 * DAY, NOW)))
+        assert calls(session)["StartQuery"] <= 5
+        session.client("logs").put_retention_policy(logGroupName="aws/spans", retentionInDays=1)
+        with pytest.warns(UserWarning, match="aws/spans goes back only so far"):
+            traces.read(session, NOW - 2 * DAY, NOW, source="spans")
+        with pytest.warns(UserWarning, match="there may have been more traces"):
+            traces.read(session, NOW - 2 * DAY, NOW)
+
+
+def test_what_the_cache_keeps_outlives_x_ray(tmp_path):
+    documents, window = many(40), (NOW - 6 * HOUR, NOW - HOUR)
+    aws = LocalAWS(lambda: NOW)
+    aws.service("xray", "us-east-1").lay_in(telemetry(documents).traces)
+    with serving(aws) as url:
+        traces.read(sessions.local(url, clock=NOW, cache=tmp_path), *window)
+        later = sessions.local(url, clock=NOW + 90 * DAY, cache=tmp_path)
+        same(traces.read(later, *window), brute(documents, *window))
+        assert "GetTraceSummaries" not in calls(later)
+        with pytest.warns(UserWarning, match="30 days"):
+            same(traces.read(later, NOW - DAY, NOW - HOUR), brute(documents, *window))
+        assert "GetTraceSummaries" not in calls(later)
+
+
+def test_a_page_that_would_break_the_budget_is_not_asked_for(monkeypatch):
+    documents = many(1500)
+    with sandbox.local(telemetry(documents), budget_usd=0.00006) as session:
+        with pytest.raises(BudgetError, match="listing about 1500 traces"):
+            traces.summaries(session, NOW - 6 * HOUR, NOW)
+        assert session.ledger.cost_usd == 0
+    denied = [sandbox.Fault(operation="GetServiceGraph", status=403, code="AccessDeniedException")]
+    with sandbox.local(telemetry(documents), budget_usd=0.0009, faults=denied) as session:
+        with pytest.raises(BudgetError, match="listing traces"):
+            traces.summaries(session, NOW - 6 * HOUR, NOW)
+        assert session.ledger.cost_usd == 0
+        with pytest.warns(UserWarning, match="xray:GetServiceGraph"):
+            traces.summaries(session, NOW - 6 * HOUR, NOW, dry_run=True)
+    monkeypatch.setattr(traces, "_requests", lambda *_: 100)  # a graph that knows less than there is
+    for usd in (0.00026, 0.0004, 0.0006, 0.0007):
+        with sandbox.local(telemetry(documents), budget_usd=usd) as session:
+            with pytest.raises(BudgetError, match="listing traces"):
+                traces.summaries(session, NOW - 6 * HOUR, NOW)
+            assert 0 < session.ledger.cost_usd <= usd
+
+
+def test_a_budget_that_suffices_is_enough():
+    documents = many(1000)
+    with sandbox.local(telemetry(documents), budget_usd=2 * 1000 * 0.5e-6) as session:
+        same(traces.read(session, NOW - 6 * HOUR, NOW), brute(documents, NOW - 6 * HOUR, NOW))
+        assert session.ledger.cost_usd == pytest.approx(0.001)
+
+
+def test_a_budget_is_not_held_back_for_what_is_not_there():
+    documents = many(400, T - 3 * 3600, 60.0)  # two pieces of eight
+    with sandbox.local(telemetry(documents), budget_usd=0.00065) as session:
+        assert traces.read(session, NOW - 2 * DAY, NOW)["trace_id"].n_unique() == 400
+
+
+def test_dry_run_wherever_something_is_read(tmp_path):
+    documents, window = many(23), (NOW - 13 * HOUR, NOW - 2 * HOUR)
+    with sandbox.local(telemetry(documents), cache=tmp_path) as session:
+        listing = traces.summaries(session, *window, dry_run=True)
+        assert listing.select("operation", "calls", "quantity").rows() == [("GetTraceSummaries", 2, 23)]
+        names = sorted({d["trace_id"] for d in documents})
+        fetching = traces.fetch(session, names, dry_run=True)
+        assert fetching.select("operation", "calls", "quantity").rows() == [("BatchGetTraces", 5, 23)]
+        whole = traces.read_report(session, *window, dry_run=True)
+        assert whole.equals(traces.read(session, *window, dry_run=True))
+        assert session.ledger.cost_usd == 0
+        traces.summaries(session, *window)
+        assert session.ledger.cost_usd == pytest.approx(listing["cost_usd"].sum())
+        rest = traces.read(session, *window, dry_run=True)  # the listing is in the cache
+        asked = rest.filter(pl.col("calls") > 0)["operation"].to_list()
+        assert asked == ["GetTraceSegmentDestination", "BatchGetTraces"]
+        traces.fetch(session, names)
+        assert session.ledger.cost_usd == pytest.approx(listing["cost_usd"].sum() + fetching["cost_usd"].sum())
+
+
+def test_summaries_read_by_botocore_are_the_same(small, monkeypatch):
+    quick = traces.summaries(small.session, NOW - DAY, NOW)
+    assert len(quick) > 500
+    cost = small.session.ledger.cost_usd
+    monkeypatch.setattr(traces, "_page", lambda client, asked: client.get_trace_summaries(**asked))
+    slow = traces.summaries(small.session, NOW - DAY, NOW)
+    assert quick.equals(slow)
+    assert small.session.ledger.cost_usd - cost == pytest.approx(len(slow) * 0.5e-6)
+    page = small.session.client("xray").get_trace_summaries(StartTime=NOW - HOUR, EndTime=NOW)
+    assert {"Id", "Duration", "Http", "Annotations"} <= page["TraceSummaries"][0].keys()  # others see it whole
+
+
+def test_a_piece_that_cannot_be_put_away_is_not_lost(monkeypatch):
+    documents = many(40)
+    spans_of, broken = traces._spans_of, [RuntimeError("once")]
+
+    def once_broken(*args):
+        if broken:
+            raise broken.pop()
+        return spans_of(*args)
+
+    monkeypatch.setattr(traces, "_spans_of", once_broken)
+    with sandbox.local(telemetry(documents)) as session:
+        with pytest.raises(IncompleteError, match="once") as error:
+            traces.read(session, NOW - 6 * HOUR, NOW)
+        got = {*error.value.partial["trace_id"], *error.value.missing["trace_id"]}
+        assert got == {d["trace_id"] for d in documents}
+
+
+def test_one_place_that_fails_does_not_lose_the_other():
+    documents = many(6)
+    with sandbox.local(telemetry(documents)) as session:
+        other = session.at("eu-west-1")
+        put(other, documents)
+
+        def refused(**_):
+            raise ClientError({"Error": {"Code": "ThrottledException", "Message": "slow down"}}, "x")
+
+        other.client("xray").get_trace_segment_destination = refused
+        with pytest.raises(IncompleteError, match="slow down") as error:
+            traces.read([session, other], NOW - 6 * HOUR, NOW)
+        assert error.value.missing.select("region", "start", "end").rows() == [("eu-west-1", NOW - 6 * HOUR, NOW)]
+        same(error.value.partial.drop("account", "region"), brute(documents, NOW - 6 * HOUR, NOW))
