@@ -457,9 +457,17 @@ def test_money_that_is_held():
             pass
     with suppress(KeyError), ledger.hold(1.0, "all"):
         raise KeyError
-    assert ledger._held == 0
+    assert ledger._holds == []
     with ledger.hold(1.0, "all again"):
         pass
+    with ledger.hold(0.3, "the first"):
+        with ledger.hold(0.3, "the second"):
+            with ledger._lock:
+                from lift_insights.aws.ledger import _spend_held
+
+                _spend_held(ledger, 0.4)  # a query cost that much: what is left is the second's
+            assert [round(left, 9) for (left,) in ledger._holds] == [0.0, 0.2]
+        assert ledger._holds == [[0.0]]
 
 
 def test_the_trail_on_disk_says_what_the_ledger_says(tmp_path):

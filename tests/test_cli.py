@@ -119,6 +119,7 @@ def credentials(monkeypatch):
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
 
 
+@pytest.mark.filterwarnings("ignore:.*nothing is kept from before")  # of 2020, in periods of five minutes
 def test_window_without_data(capsys, account, credentials):
     said = refused(capsys, *on(account, "--start", "2020-01-01T00:00:00Z", "--end", "2020-01-02T00:00:00Z"))
     assert "has data from" in said

@@ -1,11 +1,13 @@
 """Metrics against the embedded local AWS over HTTP: every datapoint once, in few calls, and nothing lost in silence."""
 
 import itertools
+import time
 import warnings
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from types import SimpleNamespace
 
+import numpy as np
 import polars as pl
 import pytest
 from botocore.exceptions import ClientError
@@ -214,6 +216,31 @@ def test_groups_are_the_connected_parts(links, count):
     assert found == {frozenset(f"m{j}" for j in part) for part in reach.values()}
 
 
+def test_many_queries_are_grouped_quickly():
+    count = 10_000  # comparing each with all would take half a minute
+    wants = [one for i in range(count) for one in (metric(f"a{i}", 60), {"Id": f"e{i}", "Expression": f"a{i} * 2"})]
+    began = time.perf_counter()
+    queries.check_references(wants)
+    assert [len(group) for group in queries.connected(wants)] == [2] * count
+    assert time.perf_counter() - began < 5
+
+
+def test_units_are_botocores():
+    import botocore.session
+
+    model = botocore.session.Session().get_service_model("cloudwatch")
+    assert set(model.shape_for("StandardUnit").enum) == queries.UNITS
+
+
+@pytest.mark.parametrize("kind", [np.int64, np.int32, np.uint16, int])
+def test_whole_numbers_of_any_kind_are_periods(small, kind):
+    plain = metrics.read(small.session, [metric("a", 300)], NOW - HOUR, NOW)
+    assert metrics.read(small.session, [metric("a", kind(300))], NOW - HOUR, NOW).equals(plain)
+    assert type(queries.check_period(kind(60))) is int
+    catalog = metrics.find(small.session, "PayTheory/Lift", "requests.total").head(1)
+    assert len(metrics.read(small.session, catalog, NOW - HOUR, NOW, period_s=kind(60))) > 0
+
+
 def test_words_in_quotes_are_not_ids():
     wants = [metric("errors", 60), metric("calls", 60), {"Id": "s", "Expression": "SEARCH('errors calls', 'Sum', 60)"}]
     assert [len(g) for g in queries.connected(wants)] == [1, 1, 1]
@@ -243,18 +270,24 @@ def test_plan_covers_all_once_within_the_limits(sizes, pairs, begin, minutes):
             {"Id": f"e{i}", "Expression": f"a{i}/b{i}"},
         ]
     covered, together = {}, {}
-    for n, (asked, a, b) in enumerate(metrics.plan(wants, start, end)):
-        assert len(asked) <= 500
+    items = [metrics._of_group(0, group, "") for group in queries.connected(wants)]
+    calls = metrics._calls([want for item in items for want in metrics._spread(item, start, end, end, None)])
+    assert [(call.queries, call.start, call.end) for call in calls] == metrics.plan(wants, start, end)
+    for n, call in enumerate(calls):
+        a, b = call.start, call.end
+        assert len(call.queries) <= 500
+        assert len({query["Id"] for query in call.queries}) == len(call.queries)
         points = 0
-        for query in asked:
+        for want, query in [(one, query) for one in call.wants for query in one.queries]:
+            assert a <= want.start < want.end <= b
             together.setdefault(query["Id"], set()).add(n)
             if "MetricStat" not in query:
                 points += (b - a).total_seconds() / max(pairs[int(query["Id"][1:])][:2])
                 continue
             p = query["MetricStat"]["Period"]
-            assert a.timestamp() % p == b.timestamp() % p == 0
-            stamps = range(int(a.timestamp()), int(b.timestamp()), p)
-            points += len(stamps) * query.get("ReturnData", True)
+            assert {t.timestamp() % p for t in (a, b, want.start, want.end)} == {0}
+            points += (b - a).total_seconds() / p * query.get("ReturnData", True)
+            stamps = range(int(want.start.timestamp()), int(want.end.timestamp()), p)
             covered.setdefault(query["Id"], []).extend(t for t in stamps if start.timestamp() <= t < end.timestamp())
         assert points <= 100_800
     for query in wants:
@@ -415,7 +448,13 @@ def test_auto_takes_the_finest_period_that_is_kept():
     put = laid(["m"], NOW - 100 * DAY, 100 * 1440)
     telemetry = held(put)
     with sandbox.local(telemetry, retention=True) as session:
-        points = metrics.read(session, [metric("m")], NOW - 100 * DAY, NOW)
+        with pytest.warns(
+            UserWarning, match="m: sums and counts are for each period, here of 60 s and 300 s and 3600 s"
+        ):
+            points = metrics.read(session, [metric("m")], NOW - 100 * DAY, NOW)
+        metrics.read(session, [metric("m"), metric("none")], NOW - 100 * DAY, NOW, period_s=3600)  # one scale
+        asked = [metric("m", ReturnData=False), {"Id": "e", "Expression": "m / PERIOD(m)"}, metric("a", stat="p99")]
+        assert not metrics.read(session, asked, NOW - 100 * DAY, NOW).is_empty()  # a ratio, no warning
     assert points["value"].sum() == 100 * 1440  # each minute is in exactly one datapoint
     assert points["timestamp"].is_unique().all()
     sizes = points.with_columns(days=(NOW - pl.col("timestamp")).dt.total_days())
@@ -433,10 +472,106 @@ def test_a_period_that_is_no_longer_kept_is_not_a_silent_gap():
         assert points["timestamp"].min() >= NOW - 15 * DAY
     with sandbox.local(telemetry) as session:  # this one forgets nothing
         assert len(metrics.read(session, [metric("m")], NOW - 20 * DAY, NOW, period_s=60)) == 20 * 288
+        assert len(metrics.read(session, [metric("m"), metric("none")], NOW - 20 * DAY, NOW, period_s=60)) == 20 * 288
+    with sandbox.local(telemetry, clock=NOW + 500 * DAY) as session:  # nor here, though AWS would have
+        assert len(metrics.read(session, [metric("m")], NOW - 20 * DAY, NOW, period_s=300)) == 20 * 288
     aws = SimpleNamespace(region="us-east-1", account="1", endpoint_url=None, now=lambda: NOW, cache=None)
     for asked, period_s in (([metric("m")], 60), ([metric("m", 60)], "auto"), ([metric("m")], 30)):
         with pytest.raises(InputError, match="CloudWatch keeps values of"):
             metrics.read(aws, asked, NOW - 20 * DAY, NOW, period_s=period_s)
+
+
+def test_math_of_a_period_that_is_gone_and_one_that_is_kept_is_refused():
+    put = laid(["a", "b"], NOW - 20 * DAY, 20 * 1440)
+    asked = [metric("a", 60), metric("b", 300), {"Id": "e", "Expression": "a + b"}]
+    real = SimpleNamespace(region="us-east-1", account="1", endpoint_url=None, now=lambda: NOW, cache=None)
+    with sandbox.local(held(put), retention=True) as session:
+        for one in (session, real):
+            with pytest.raises(
+                InputError, match="a, b, e puts together different periods, and that of 60 s is kept from 2026-03-01"
+            ):
+                metrics.read(one, asked, NOW - 20 * DAY, NOW)
+        assert made(session) == 0
+        points = metrics.read(session, asked, NOW - 14 * DAY, NOW)
+        assert points.filter(pl.col("series") == "e")["value"].max() == 6.0
+        one_period = metrics.read(session, asked, NOW - 20 * DAY, NOW, period_s=300)
+        assert set(one_period.filter(pl.col("series") == "e")["value"]) == {10.0}
+        with pytest.warns(UserWarning, match="^a: nothing is kept from before 2026-03-01"):  # whatever b has
+            points = metrics.read(session, asked[:2], NOW - 20 * DAY, NOW)
+        assert points.group_by("series").agg(pl.col("timestamp").min()).sort("series")["timestamp"].to_list() == [
+            NOW - 15 * DAY,
+            NOW - 20 * DAY,
+        ]
+    with pytest.raises(InputError, match="CloudWatch keeps values of 60 s"):
+        metrics.read(real, asked[:2], NOW - 20 * DAY, NOW)
+
+
+def test_windows_that_failed_are_not_said_to_be_no_longer_kept():
+    session, _ = scripted(refused("ValidationError"))
+    points, missing = metrics.read(
+        session, [metric("a")], NOW - 20 * DAY, NOW, period_s=60, errors="report"
+    )  # warnings are errors here
+    assert (len(points), len(missing)) == (0, 1)
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "calls"),
+    [(NOW - HOUR, NOW + 300 * DAY, 1), (datetime(1970, 1, 1, tzinfo=UTC), NOW, 59), (NOW - HOUR, datetime.max.replace(tzinfo=UTC), 1)],
+)  # fmt: skip
+def test_windows_are_clipped_to_where_datapoints_can_be(small, start, end, calls):
+    asked = [metric(f"a{i}") for i in range(100)]
+    with pytest.warns(UserWarning, match=r"keeps datapoints for 455 days .*: only .* is read") as said:
+        plan = metrics.read(small.session, asked, start, end, dry_run=True)
+    assert len(said) == 1
+    assert plan["calls"].sum() <= calls
+
+
+def test_windows_without_a_datapoint_are_empty(small):
+    with pytest.warns(UserWarning, match="none from the future"):
+        assert metrics.read(small.session, [metric("a")], NOW + 3 * DAY, NOW + 4 * DAY).is_empty()
+    assert metrics.read(small.session, [metric("a")], NOW + 3 * HOUR, NOW + 4 * HOUR).is_empty()
+    real = SimpleNamespace(region="us-east-1", account="1", endpoint_url=None, now=lambda: NOW, cache=None)
+    with pytest.warns(UserWarning, match="nothing can be read"):
+        assert metrics.read(real, [metric("a")], NOW - 500 * DAY, NOW - 490 * DAY).is_empty()
+
+
+def test_a_label_that_tells_values_is_read_in_one_piece():
+    put = laid(["m", "n"], NOW - 20 * DAY, 20 * 1440)
+    asked = [
+        {
+            "Id": "s",
+            "Expression": "SEARCH('Namespace=\"N\"', 'Average')",
+            "Label": "${PROP('MetricName')} ${DATAPOINT_COUNT}",
+        }
+    ]
+    with sandbox.local(held(put), retention=True) as session:
+        points = metrics.read(session, asked, NOW - 20 * DAY, NOW)
+        assert points["series"].value_counts().sort("series").rows() == [
+            (f"{name} {20 * 288}", 20 * 288) for name in "mn"
+        ]
+        asked[0]["Label"] = "the ${PROP('MetricName')}"  # this one says the same at any time
+        points = metrics.read(session, asked, NOW - 20 * DAY, NOW)
+        assert points["series"].unique().sort().to_list() == ["the m", "the n"]
+        assert len(points) > 2 * 14 * 1440
+
+
+def test_arrays_come_by_cloudwatchs_labels_numbered_where_they_tie():
+    with sandbox.local(held(laid(["hits", "misses"], NOW - HOUR, 60))) as session:
+        hidden = [metric("hits", ReturnData=False), metric("misses", ReturnData=False)]
+        points = metrics.read(
+            session, [*hidden, {"Id": "e", "Expression": "[hits, misses] * 2", "Label": "twice"}], NOW - HOUR, NOW
+        )
+        assert points["series"].value_counts().sort("series").rows() == [("twice hits", 60), ("twice misses", 60)]
+        points = metrics.read(session, [hidden[0], {"Id": "e", "Expression": "[hits, 3 * hits]"}], NOW - HOUR, NOW)
+        assert points.group_by("series").agg(pl.col("value").unique().first()).sort("series").rows() == [
+            ("hits", 1.0),
+            ("hits (2)", 3.0),
+        ]
+        both = [*hidden, {"Id": "e", "Expression": "[hits, misses]"}, {"Id": "f", "Expression": "[hits, misses] * 5"}]
+        points = metrics.read(session, both, NOW - HOUR, NOW)
+        assert points.group_by("series").agg(pl.col("value").unique().first(), pl.len()).sort("series").rows() == [
+            ("hits (e)", 1.0, 60), ("hits (f)", 5.0, 60), ("misses (e)", 1.0, 60), ("misses (f)", 5.0, 60),
+        ]  # fmt: skip
 
 
 def test_auto_period_follows_retention():
@@ -538,10 +673,86 @@ def test_a_result_that_is_left_out_is_missed():
         metrics.read(session, [metric("a")], *WINDOW)
 
 
+def leaving_out(client, name):
+    whole = client.paginate
+
+    def paginate(**asked):
+        for page in whole(**asked):
+            yield page | {"MetricDataResults": [one for one in page["MetricDataResults"] if one["Id"] != name]}
+
+    client.paginate = paginate
+
+
+def test_an_expression_that_is_left_out_is_missed():
+    session, client = scripted({})
+    leaving_out(client, "e")
+    asked = [metric("a"), {"Id": "e", "Expression": "a * 2"}]
+    points, missing = metrics.read(session, asked, *WINDOW, errors="report")
+    assert points["series"].unique().to_list() == ["a"]
+    assert missing.select("series", "reason").rows() == [("e", "InternalError: the answer leaves it out")]
+    maybe = [metric("a"), metric("b"), {"Id": "e", "Expression": "REMOVE_EMPTY([a, b])"}]  # may well bring nothing
+    assert metrics.read(session, maybe, *WINDOW)["series"].unique().sort().to_list() == ["a", "b"]
+
+
+def test_an_error_on_asking_again_leaves_what_was_read_and_keeps_what_is_whole(tmp_path):
+    session, client = scripted({"b": ("PartialData", 1)}, refused("ExpiredToken"), {}, cache=sessions.Cache(tmp_path))
+    with pytest.raises(IncompleteError, match=r"b from .*ExpiredToken.*; reading again asks only for that") as caught:
+        metrics.read(session, [metric("a"), metric("b")], *WINDOW)
+    assert caught.value.partial["series"].to_list() == ["a", "a", "b"]
+    assert caught.value.missing["series"].to_list() == ["b"]
+    assert metrics.read(session, [metric("a"), metric("b")], *WINDOW)["series"].to_list() == ["a", "a", "b", "b"]
+    assert client.asked == [["a", "b"], ["b"], ["b"]]
+    session, _ = scripted({"b": ("InternalError", 0)}, refused("ExpiredToken"))
+    with pytest.raises(ClientError, match="ExpiredToken"):  # where nothing was read
+        metrics.read(session, [metric("b")], *WINDOW)
+
+
+def test_an_error_in_the_middle_of_the_pages_leaves_those_before(monkeypatch):
+    monkeypatch.setattr(metrics, "TRIES", 2)
+    session, client = scripted({})
+    whole = client.paginate
+
+    def broken(**asked):
+        [page] = whole(**asked)
+        yield page | {"MetricDataResults": [one for one in page["MetricDataResults"] if one["Id"] == "a"]}
+        raise refused("ExpiredToken")
+
+    client.paginate = broken
+    with pytest.raises(IncompleteError, match=r"b from .*ExpiredToken") as caught:
+        metrics.read(session, [metric("a"), metric("b")], *WINDOW)
+    assert caught.value.partial["series"].to_list() == ["a", "a"]
+    assert client.asked == [["a", "b"], ["b"]]
+
+
 def test_messages_about_the_call_are_said():
     session, _ = scripted({}, messages=[{"Code": "Odd", "Value": "something else"}])
     with pytest.warns(UserWarning, match="Odd: something else"):
         assert len(metrics.read(session, [metric("a")], *WINDOW)) == 2
+
+
+def test_messages_about_a_limit_mean_that_something_is_missing():
+    session, _ = scripted({}, messages=[{"Code": "MaxMetricsExceeded", "Value": "some left out"}])
+    points, missing = metrics.read(session, [metric("a")], *WINDOW, errors="report")
+    assert len(points) == 2
+    assert missing.rows() == [("a", *WINDOW, "Limited: MaxMetricsExceeded: some left out")]
+
+
+def test_partial_and_missing_come_as_the_catalog_came(small):
+    catalog = (
+        metrics.find(small.session, "PayTheory/Lift", "requests.total").head(2).with_columns(account=None, region=None)
+    )
+    names = catalog["series"].to_list()
+    session, _ = scripted({"q1": ("Forbidden", 0)})
+    with pytest.raises(
+        IncompleteError, match=r"is in \.partial, what is missing in \.missing$"
+    ) as caught:  # no cache, no promise
+        metrics.read(session, catalog.to_pandas(), *WINDOW)
+    assert type(caught.value.partial).__module__.startswith("pandas")
+    assert caught.value.partial["series"].to_list() == [names[0]] * 2
+    assert caught.value.missing["series"].to_list() == [names[1]]
+    with pytest.raises(IncompleteError) as caught:
+        metrics.read(session, catalog, *WINDOW)
+    assert isinstance(caught.value.partial, pl.DataFrame)
 
 
 def refused(code="AccessDenied"):
@@ -559,10 +770,10 @@ def test_where_nothing_came_the_error_itself_is_raised():
 
 def test_credentials_that_end_midway_leave_what_was_read(monkeypatch):
     monkeypatch.setattr(metrics, "gather", lambda f, items, **more: calls.gather(f, items, **more | {"workers": 1}))
+    monkeypatch.setattr(metrics, "WIDEST", 1)
     session, client = scripted({}, refused("ExpiredToken"))
-    asked = [metric("a", 60), metric("b", 300)]
     with pytest.raises(IncompleteError, match="ExpiredToken") as caught:
-        metrics.read(session, asked, WINDOW[0] + MINUTE, WINDOW[1] + 4 * MINUTE)
+        metrics.read(session, [metric("a"), metric("b")], *WINDOW)
     assert len(client.asked) == 2
     assert caught.value.partial["series"].n_unique() == 1
     assert caught.value.missing["series"].n_unique() == 1
@@ -603,16 +814,156 @@ def test_reading_through_a_cache_in_any_order_changes_nothing(small, tmp_path_fa
 
     @settings(max_examples=40, deadline=None)
     @given(
-        start=st.integers(0, 1439), length=st.integers(1, 900), chosen=st.sets(st.integers(0, 8), min_size=1),
+        start=st.integers(0, 1250), length=st.integers(1, 900), chosen=st.sets(st.integers(0, 8), min_size=1),
         period_s=st.sampled_from([60, 300, "auto"]),
     )  # fmt: skip
     def same(start, length, chosen, period_s):
         some = catalog[sorted(chosen)]
-        span = NOW - DAY + start * MINUTE, NOW - DAY + (start + length) * MINUTE
+        span = NOW - DAY + start * MINUTE, min(NOW - DAY + (start + length) * MINUTE, NOW - 3 * HOUR)
         ours = metrics.read(session, some, *span, period_s=period_s)
         assert ours.equals(metrics.read(small.session, some, *span, period_s=period_s))
 
     same()
+
+
+def test_one_file_a_call_and_one_look_for_all_series(small, tmp_path, monkeypatch):
+    session = sessions.local(small.session.endpoint_url, clock=NOW + 6 * HOUR, cache=tmp_path / "cache")
+    catalog = metrics.find(session, "PayTheory/Lift")
+    monkeypatch.setattr(
+        sessions.Cache, "missing", lambda *_, **__: pytest.fail("what is covered and the rows come in one look")
+    )
+    looks, take = [], sessions.Cache.take
+    monkeypatch.setattr(sessions.Cache, "take", lambda *given, **more: looks.append(1) or take(*given, **more))
+    first = metrics.read(session, catalog, NOW - DAY, NOW, period_s=300)
+    assert len(list(session.cache.folder.rglob("*.parquet"))) == made(session)
+    assert len(catalog) > 50
+    before, calls = len(looks), made(session)
+    assert metrics.read(session, catalog, NOW - DAY, NOW, period_s=300).equals(first)
+    assert (len(looks) - before, made(session)) == (1, calls)
+
+
+def test_a_plan_looks_at_the_cache_without_reading_rows(small, tmp_path, monkeypatch):
+    session = sessions.local(small.session.endpoint_url, clock=NOW + 6 * HOUR, cache=tmp_path / "cache")
+    catalog = metrics.find(session, "PayTheory/Lift")
+    metrics.read(session, catalog.head(9), NOW - DAY, NOW, period_s=300)
+    monkeypatch.setattr(sessions.Cache, "take", lambda *_, **__: pytest.fail("a plan needs no rows"))
+    plan = metrics.read(session, catalog.head(10), NOW - DAY, NOW, period_s=300, dry_run=True)
+    assert plan.select("calls", "quantity").rows() == [(1, 288)]
+
+
+MATH = [
+    metric("a", ReturnData=False), metric("b", 300), {"Id": "e", "Expression": "100 * a / (a + b)", "Label": "share"},
+    {"Id": "f", "Expression": "e * 2"}, metric("z", Label="alone"),
+]  # fmt: skip
+
+
+def test_math_is_kept_and_searches_are_asked_again(tmp_path):
+    with sandbox.local(held(laid(["a", "b", "z"], NOW - DAY, 1440)), cache=tmp_path) as session:
+        window = NOW - 20 * HOUR, NOW - 5 * HOUR
+        first = metrics.read(session, MATH, *window)
+        assert first["series"].unique().sort().to_list() == ["alone", "b", "f", "share"]
+        assert made(session) == 1
+        assert metrics.read(session, MATH, *window).equals(first)
+        assert made(session) == 1
+        assert metrics.read(session, MATH, *window, dry_run=True)["calls"].sum() == 0
+        changed = [*MATH[:2], MATH[2] | {"Expression": "10 * a / (a + b)"}, *MATH[3:]]  # another question
+        assert (
+            metrics.read(session, changed, *window).filter(pl.col("series") == "share")["value"].max()
+            < first["value"].max()
+        )
+        assert made(session) == 2
+        for text in ("SEARCH('Namespace=\"N\"', 'Sum', 60)", "RUNNING_SUM(a)", "[a, b] * 2"):
+            asked = [
+                metric("a", 60, ReturnData=False),
+                metric("b", 60, ReturnData=False),
+                {"Id": "s", "Expression": text},
+            ]
+            asked = asked if "a" in queries.named(text) else asked[2:]
+            before = made(session)
+            some = [one for one in asked if one["Id"] in ("a", "s") or "b" in queries.named(text)]
+            once, twice = (metrics.read(session, some, *window) for _ in range(2))
+            assert once.equals(twice)
+            assert made(session) == before + 2
+
+
+def test_math_through_a_cache_in_any_order_changes_nothing(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("kept")
+    put = laid(["a", "z"], NOW - DAY, 1440, step=7)
+    put = pl.concat([put, laid(["b"], NOW - DAY, 1440, step=3)])
+    with sandbox.local(held(put), cache=folder) as session:
+        plain = sessions.local(session.endpoint_url, clock=NOW)
+
+        @settings(max_examples=40, deadline=None)
+        @given(
+            start=st.integers(0, 1300),
+            length=st.integers(1, 700),
+            hidden=st.sets(st.sampled_from("abe")),
+            count=st.sampled_from([3, 4, 5]),
+        )
+        def same(start, length, hidden, count):
+            asked = [one | ({"ReturnData": False} if one["Id"] in hidden and count > 3 else {}) for one in MATH[:count]]
+            span = NOW - DAY + start * MINUTE, min(NOW - DAY + (start + length) * MINUTE, NOW)
+            assert metrics.read(session, asked, *span).equals(metrics.read(plain, asked, *span))
+
+        same()
+
+
+def test_caches_that_end_at_different_times_share_a_call(tmp_path):
+    names = [f"m{i:02}" for i in range(50)]
+    with sandbox.local(held(laid(names, NOW - DAY, 1440)), cache=tmp_path) as session:
+        for i, name in enumerate(names):
+            metrics.read(session, [metric(name)], NOW - DAY, NOW - 10 * HOUR + i * MINUTE)
+        before, asked = made(session), [metric(name) for name in names]
+        points = metrics.read(session, asked, NOW - DAY, NOW - 8 * HOUR)
+        assert made(session) == before + 1
+        assert points["series"].value_counts().sort("series").rows() == [(name, 16 * 60) for name in names]
+        assert points.select("series", "timestamp").is_duplicated().sum() == 0
+        assert metrics.read(session, asked, NOW - DAY, NOW - 8 * HOUR).equals(points)
+        assert made(session) == before + 1
+
+
+def test_periods_over_an_odd_window_share_a_call():
+    span = NOW - 20 * HOUR + 7 * MINUTE, NOW - 5 * HOUR + 11 * MINUTE
+    asked = [metric("a", 60), metric("b", 300), metric("c", 3600)]
+    with sandbox.local(held(laid("abc", NOW - DAY, 1440))) as session:
+        points = metrics.read(session, asked, *span)
+        assert made(session) == 1
+        assert points.equals(pl.concat([metrics.read(session, [one], *span) for one in asked]))
+        for one, period_s in zip("abc", (60, 300, 3600)):
+            first = -(-span[0].timestamp() // period_s) * period_s
+            seen = points.filter(pl.col("series") == one)["timestamp"]
+            assert [t.timestamp() for t in seen] == list(range(int(first), int(span[1].timestamp()), period_s))
+
+
+def test_what_is_read_together_is_what_is_read_apart(tmp_path_factory):
+    """Calls joined over windows that differ, through a cache that ends anywhere, against each query alone without one."""
+    periods = {"a": 60, "b": 300, "c": 3600, "d": 420, "e": 60}
+    put = pl.concat([laid([name], NOW - 2 * DAY, 2 * 1440, step=1 + i) for i, name in enumerate(periods)])
+    with sandbox.local(held(put), cache=tmp_path_factory.mktemp("kept")) as session:
+        plain = sessions.local(session.endpoint_url, clock=NOW)
+
+        @settings(max_examples=40, deadline=None)
+        @given(
+            start=st.integers(0, 2800),
+            length=st.integers(1, 2000),
+            chosen=st.sets(st.sampled_from("abcde"), min_size=1),
+        )
+        def same(start, length, chosen):
+            span = NOW - 2 * DAY + start * MINUTE, min(NOW - 2 * DAY + (start + length) * MINUTE, NOW)
+            asked = [metric(name, periods[name]) for name in sorted(chosen)]
+            apart = pl.concat([metrics.read(plain, [one], *span) for one in asked])
+            before = made(session)
+            assert metrics.read(session, asked, *span).equals(apart)
+            assert made(session) - before <= 2 * len(asked)
+
+        same()
+
+
+def test_a_call_does_not_bring_what_the_cache_has_in_the_middle(tmp_path):
+    with sandbox.local(held(laid("ab", NOW - 3 * DAY, 3 * 1440)), cache=tmp_path) as session:
+        metrics.read(session, [metric("a"), metric("b")], NOW - 3 * DAY + HOUR, NOW - 5 * HOUR)
+        plan = metrics.read(session, [metric("a"), metric("b")], NOW - 3 * DAY, NOW - 4 * HOUR, dry_run=True)
+        assert plan.select("calls", "quantity").rows() == [(2, 2 * 120)]
 
 
 def test_incomplete_windows_are_not_kept(tmp_path):
@@ -738,11 +1089,33 @@ BAD = [
     ([{"Id": "a", "MetricStat": {"Metric": {"Name": "x"}, "Stat": "Sum"}}], "the Metric of a needs MetricName, Namespace"),
     ([{"Id": "a", "MetricStat": {"Metric": {"Namespace": "N", "MetricName": "m", "Dimensions": [{"name": "a", "value": "b"}]}, "Stat": "Sum"}}],
      "the dimension of a needs Name, Value"),
-    ([{"Id": "a", "MetricStat": {"Metric": {"Namespace": "N", "MetricName": "m", "Dimensions": {"a": "b"}}, "Stat": "Sum"}}], "the dimension of a"),
+    ([{"Id": "a", "MetricStat": {"Metric": {"Namespace": "N", "MetricName": "m", "Dimensions": {"a": "b"}}, "Stat": "Sum"}}], "the dimensions of a need a list"),
     ([{"Id": "a", "Expression": ""}], "1 to 2,048 characters"),
     ([metric("a", ReturnData=False)], "returns data"),
     ([*(metric(f"m{i}", ReturnData=False) for i in range(500)), {"Id": "e", "Expression": "SUM(METRICS())"}], "one call takes 500"),
     (pl.DataFrame({"series": ["a"]}), "catalog needs the columns"),
+    ([{"Id": "a", "Expression": 1}], "1 to 2,048 characters; it is 1"),
+    ([metric("a", Label=12)], "the Label of a needs text; it is 12"),
+    ([metric("a", Label=None)], "the Label of a needs text"),
+    ([metric("a", AccountId=12)], "the AccountId of a needs"),
+    ([metric("a", ReturnData="no")], "ReturnData of a needs True or False"),
+    ([{"Id": "a", "MetricStat": {"Metric": {"Namespace": None, "MetricName": "m"}, "Stat": "Sum"}}], "the Namespace of a needs 1 to 255 characters; it is None"),
+    ([{"Id": "a", "MetricStat": {"Metric": {"Namespace": "N", "MetricName": ""}, "Stat": "Sum"}}], "the MetricName of a needs 1 to 255 characters; it has 0"),
+    ([{"Id": "a", "MetricStat": {"Metric": {"Namespace": "N", "MetricName": "m", "Dimensions": [{"Name": "s", "Value": None}]}, "Stat": "Sum"}}],
+     "the Value of the dimension s of a"),
+    ([{"Id": "a", "MetricStat": {"Metric": {"Namespace": "N", "MetricName": "m", "Dimensions": [{"Name": "s", "Value": "v" * 1025}]}, "Stat": "Sum"}}],
+     "1 to 1,024 characters; it has 1,025"),
+    ([{"Id": "a", "MetricStat": {"Metric": {"Namespace": "N", "MetricName": "m"}, "Stat": "Sum", "Unit": "Foo"}}], "the Unit of a needs one of"),
+    ([metric("a"), {"Id": "e", "Expression": "zz * a"}], "e speaks of zz, and no query has that Id"),
+    ([metric("a"), {"Id": "e", "Expression": "f * a"}, {"Id": "f", "Expression": "2 * e"}], "e, f need each other or themselves"),
+    ([{"Id": "e", "Expression": "e + 1"}], "in a circle"),
+    ([{"Id": "s", "Expression": "SEARCH('{N} m', 'Foo', 60)"}], "a statistic needs"),
+    ([{"Id": "s", "Expression": "SEARCH('{N} m', 'Sum', 61)"}], "multiple of 60"),
+    ([metric("a", 456 * 86400)], "multiple of 60 seconds, up to the 455 days"),
+    (pl.DataFrame({"series": ["a"], "account": None, "region": None, "namespace": "N", "metric": None, "dimensions": [[]], "stat": "Sum", "period_s": None, "unit": None}),
+     "the MetricName of q0 needs"),
+    (pl.DataFrame({"series": ["a"], "account": None, "region": None, "namespace": "N", "metric": "m", "dimensions": [[]], "stat": "Sum", "period_s": None, "unit": "Foo"}),
+     "the Unit of q0 needs one of"),
 ]  # fmt: skip
 
 
@@ -771,6 +1144,9 @@ def test_other_bad_arguments(small):
         (lambda: find(session, "N", stat="median"), "a statistic needs"),
         (lambda: find(session, "N", dimensions=["a"]), "dimensions needs"),
         (lambda: find(session, "N", dimensions={"a": 1}), "dimensions needs"),
+        (lambda: find(session, 5), "namespace, where it is not None, needs 1 to 255 characters; it is 5"),
+        (lambda: find(session, ""), "namespace, where it is not None, needs"),
+        (lambda: find(session, "N", b"m"), "metric, where it is not None, needs"),
         (lambda: find(session, "N", dimensions={str(i): None for i in range(11)}), "up to 10"),
     ):
         with pytest.raises(InputError, match=said):

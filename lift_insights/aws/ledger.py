@@ -44,8 +44,7 @@ class Ledger:
         self._rows: list[tuple] = []
         self._cost = 0.0  # US dollars of finished calls
         self._under_way = 0.0  # of calls that have begun and not ended
-        self._held = 0.0  # set aside for calls whose price is only known afterwards
-        self._holds = 0
+        self._holds: list[list[float]] = []  # what is left of the sums set aside for calls whose price is only known afterwards
         self._lock, self._here = threading.Lock(), threading.local()
 
     @property
@@ -73,7 +72,7 @@ class Ledger:
 # %% ../../nbs/11_ledger.ipynb #2911b13e
 def _reserve(self, usd: float, what: str) -> None:
     """Call with the lock held. Raises BudgetError where the money is not there."""
-    total = self._cost + self._under_way + self._held + usd
+    total = self._cost + self._under_way + sum(left for (left,) in self._holds) + usd
     if self.budget_usd is not None and usd and total > self.budget_usd * (1 + 1e-9):
         raise BudgetError(
             f"{what} would bring the cost to ${total:.6g}, over the budget of ${self.budget_usd:.6g}. "
@@ -88,15 +87,22 @@ def _hold(
     what: str,  # such as "the Logs Insights query over 3.2 GB"
 ) -> Iterator[None]:
     """Set money aside for the block. Raises BudgetError before anything is called where the budget does not allow it."""
+    mine = [usd]
     with self._lock:
         _reserve(self, usd, what)
-        self._held, self._holds = self._held + usd, self._holds + 1
+        self._holds.append(mine)
     try:
         yield
     finally:
         with self._lock:
-            self._holds -= 1
-            self._held = max(0.0, self._held - usd) if self._holds else 0.0
+            self._holds = [hold for hold in self._holds if hold is not mine]
+
+
+def _spend_held(self, usd: float) -> None:
+    """What a call cost beyond what its arguments told comes out of the sums set aside, the oldest first. Call with the lock held."""
+    for hold in self._holds:
+        taken = min(hold[0], usd)
+        hold[0], usd = hold[0] - taken, usd - taken
 
 
 Ledger.hold = _hold
@@ -147,7 +153,7 @@ def _enter(self, call: dict, parsed: dict, outcome: str, received: int, where: t
         self._under_way -= call["reserved"]
         if outcome == StoppedError.__name__ and not retries:
             return  # it was never sent
-        self._held = max(0.0, self._held - (cost - call["reserved"])) if cost > call["reserved"] else self._held
+        _spend_held(self, max(0.0, cost - call["reserved"]))
         self._cost += cost
         self._rows.append(row)
     if self.trail is not None:

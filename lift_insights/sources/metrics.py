@@ -6,12 +6,14 @@
 __all__ = ['SETTLE', 'usual_stat', 'find', 'plan', 'read']
 
 # %% ../../nbs/20_metrics.ipynb #7ff123e3
+import hashlib
 import math
 import random
 import re
 import time
 import warnings
 from collections import Counter
+from collections.abc import Iterator
 from contextlib import ExitStack
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
@@ -23,12 +25,12 @@ import orjson
 import polars as pl
 
 from ..aws import prices
+from ..aws.cache import union
 from ..aws.calls import IncompleteError, gather
 from ..aws.session import several
 from ..frames import CATALOG, POINTS, UTC_TIME, InputError, check, door, series_key
-from lift_insights.sources.queries import (
-    DAY, check_period, check_query, check_stat, connected, finest_period_s, is_insights, is_local, is_search, kept_for, own_period, stretches,
-)  # fmt: skip
+from .queries import DAY, check_period, check_query, check_references, check_stat, check_text, connected, finest_period_s
+from .queries import HOUR, is_insights, is_local, is_many, is_search, kept_for, own_period, search_stats, stretches, varies
 from .tiling import LARGEST, WIDEST, tile
 from ..times import ceil, floor, window
 
@@ -77,6 +79,9 @@ def _listing(namespace, metric, dimensions, recently_active, linked_accounts) ->
     pairs = {} if dimensions is None else dimensions
     if not isinstance(pairs, dict) or len(pairs) > 10 or not all(isinstance(k, str) and (v is None or isinstance(v, str)) for k, v in pairs.items()):
         raise InputError(f"dimensions needs up to 10 names with their values, such as {{'FunctionName': 'pay'}}, None for any value; it is {dimensions!r}")
+    for given, what, most in ((namespace, "namespace", 255), (metric, "metric", 255)):
+        if given is not None:
+            check_text(given, f"{what}, where it is not None,", most)
     filters = [{"Name": k} if v is None else {"Name": k, "Value": v} for k, v in pairs.items()]
     asked = {"Namespace": namespace, "MetricName": metric, "Dimensions": filters, "IncludeLinkedAccounts": linked_accounts}
     asked["RecentlyActive"] = "PT3H" if recently_active else None
@@ -113,7 +118,7 @@ class _Item:
     names: dict[str, str]  # Id to series, of those that return data
     search: bool = False  # does one of them look for its metrics itself?
     local: bool = True  # may the window be cut?
-    suffix: str = ""  # after the labels of searches, where several accounts or regions meet
+    suffix: str = ""  # after the labels that CloudWatch gives, where several accounts or regions meet
 
 
 def _items(sessions: list, queries) -> list[_Item]:
@@ -132,9 +137,10 @@ def _of_row(sessions: list, i: int, row: dict) -> _Item:
     dimensions = [{"Name": d["name"], "Value": d["value"]} for d in row["dimensions"] or ()]
     metric = {"Namespace": row["namespace"], "MetricName": row["metric"], "Dimensions": dimensions}
     wanted = {"Metric": metric, "Stat": check_stat(row["stat"]), "Period": row["period_s"], "Unit": row["unit"]}
-    if row["period_s"] is not None:
-        check_period(row["period_s"])
+    if not row["series"]:
+        raise InputError(f"each row of the catalog needs a series, the name of its points; that of {row['metric']} has none")
     query = {"Id": f"q{i}", "MetricStat": {k: v for k, v in wanted.items() if v is not None}} | linked
+    check_query(query)
     return _Item(place, [query], {query["Id"]: row["series"]})
 
 
@@ -154,21 +160,36 @@ def _of_queries(sessions: list, queries: list[dict]) -> list[_Item]:
     seen = Counter(query["Id"] for query in queries)
     if twice := [name for name, times in seen.items() if times > 1]:
         raise InputError(f"two of the queries have the same Id or Label: {', '.join(twice)}; give each its own")
+    check_references(queries)
     groups = connected(queries)
     return [_of_group(i, group, f"|{s.account}/{s.region}" if len(sessions) > 1 else "") for i, s in enumerate(sessions) for group in groups]
 
 
 def _of_group(place: int, group: list[dict], suffix: str) -> _Item:
     worked_out = [query["Expression"] for query in group if "Expression" in query]
+    changing = any(map(is_many, worked_out)) and any("Expression" in query and varies(query.get("Label", "")) for query in group)
     names = {query["Id"]: _name_of(query) + suffix for query in group if query.get("ReturnData", True)}
     if not names:
         raise InputError(f"no query of {', '.join(q['Id'] for q in group)} returns data; leave ReturnData out of one of them, or leave them out")
-    return _Item(place, group, names, any(map(is_search, worked_out)), all(map(is_local, worked_out)), suffix)
+    return _Item(place, group, names, any(map(is_search, worked_out)), all(map(is_local, worked_out)) and not changing, suffix)
 
 
 def _name_of(query: dict) -> str:
     label = query.get("Label") or ""
     return query["Id"] if "${" in label or not label else label
+
+# %% ../../nbs/20_metrics.ipynb #0036168f
+def _clipped(start: datetime, end: datetime, now: datetime) -> tuple[datetime, datetime, list[str]]:
+    """The part of the window where datapoints can be (the start at or after the end where there is none), and what to say of it.
+
+    The rest of today is no mistake.
+    """
+    oldest, newest = ceil(now - 455 * DAY, 3600), now + 2 * HOUR
+    if oldest <= start and end <= newest + DAY:
+        return start, min(end, newest), []
+    start, end = max(start, oldest), min(end, newest)
+    read = f"only {start.isoformat()} to {end.isoformat()} is read" if start < end else "nothing can be read"
+    return start, end, [f"CloudWatch keeps datapoints for 455 days and takes none from the future: {read}"]
 
 # %% ../../nbs/20_metrics.ipynb #0f5b34cd
 @dataclass(frozen=True)
@@ -181,6 +202,7 @@ class _Want:
     end: datetime  # likewise
     step_s: int  # seconds after which all of their periods begin anew
     density: int  # datapoints that come back for each step; 0 where only the answer tells
+    oldest: datetime  # how far back a call with it may reach; past that, its finest datapoints are gone
 
     @property
     def steps(self) -> int:
@@ -193,11 +215,11 @@ def _spread(item: _Item, start: datetime, end: datetime, now: datetime, period_s
         raise InputError(f"Metrics Insights looks back two weeks, to {(now - 14 * DAY).isoformat()}; the window begins at {start.isoformat()}")
     free = period_s is None and any(own_period(q) is None for q in item.queries if "MetricStat" in q or is_search(q["Expression"]))
     parts = stretches(start, end, now) if free and item.local else [(period_s or finest_period_s(now - start), start, end)]
-    wants = [_want(item, period, a, b, force=period_s is not None) for period, a, b in parts]
+    wants = [_want(item, period, a, b, now, force=period_s is not None) for period, a, b in parts if a < b]
     return [want for want in wants if want.steps > 0]
 
 # %% ../../nbs/20_metrics.ipynb #3ed23284
-def _want(item: _Item, period_s: int, start: datetime, end: datetime, force: bool) -> _Want:
+def _want(item: _Item, period_s: int, start: datetime, end: datetime, now: datetime, force: bool) -> _Want:
     plain = any("MetricStat" in query for query in item.queries)
     queries = [_complete(query, period_s, force, plain) for query in item.queries]
     periods = {q["Id"]: q["MetricStat"]["Period"] if "MetricStat" in q else q.get("Period") for q in queries}
@@ -205,7 +227,8 @@ def _want(item: _Item, period_s: int, start: datetime, end: datetime, force: boo
     step_s = math.lcm(*(p for p in periods.values() if p))
     density = 0 if item.search else sum(step_s // (periods[name] or coarsest) for name in item.names)
     begin = (ceil if set(periods.values()) <= {step_s, None} else floor)(start, step_s)
-    want = _Want(item, queries, begin, ceil(end, step_s), step_s, density)
+    oldest = max(now - kept_for(p) for p in periods.values() if p)
+    want = _Want(item, queries, begin, ceil(end, step_s), step_s, density, oldest)
     if not item.local and want.steps * density > LARGEST:
         worked_out = next(q["Expression"] for q in queries if "Expression" in q and not is_local(q["Expression"]))
         raise InputError(
@@ -232,7 +255,7 @@ class _Call:
     """One GetMetricData call."""
 
     place: int
-    wants: list[_Want]  # each with the call's window
+    wants: list[_Want]  # each with a window that lies within the call's
     start: datetime
     end: datetime
 
@@ -242,13 +265,30 @@ class _Call:
 
     @property
     def points(self) -> int:
-        return sum(want.steps * want.density for want in self.wants)
+        return sum((self.end - self.start) // timedelta(seconds=want.step_s) * want.density for want in self.wants)
 
     @property
     def metrics(self) -> int:
         return sum("MetricStat" in query for query in self.queries)
 
+    @property
+    def plain(self) -> set[str]:  # Ids of metrics
+        return {query["Id"] for query in self.queries if "MetricStat" in query}
 
+    @property
+    def returned(self) -> set[str]:  # Ids that bring something
+        return {name for want in self.wants for name in want.item.names}
+
+    @property
+    def searches(self) -> set[str]:  # Ids of expressions that bring nobody knows how many series
+        return {query["Id"] for want in self.wants if want.item.search for query in want.queries if "Expression" in query}
+
+    @property
+    def wanted(self) -> set[str]:  # Ids that bring at least one series each
+        maybe = {id(want) for want in self.wants if any(is_many(query.get("Expression", "")) for query in want.queries)}
+        return {name for want in self.wants for name in want.item.names if id(want) not in maybe or name in self.plain}
+
+# %% ../../nbs/20_metrics.ipynb #d6a58304
 def _cut(want: _Want, start: datetime, end: datetime) -> _Want:
     return replace(want, start=start, end=end)
 
@@ -262,7 +302,7 @@ def _calls(wants: list[_Want]) -> list[_Call]:
         key = (item.place, want.start, want.end, want.step_s, len(want.queries), want.density, item.local, alone)
         rectangles.setdefault(key, []).append(want)
     calls = [call for same in rectangles.values() for call in _of_rectangle(same)]
-    return sorted(_together(calls), key=lambda call: call.start)
+    return sorted(_joined(calls), key=lambda call: call.start)
 
 # %% ../../nbs/20_metrics.ipynb #969ab905
 def _of_rectangle(same: list[_Want]) -> list[_Call]:
@@ -279,29 +319,66 @@ def _of_rectangle(same: list[_Want]) -> list[_Call]:
         calls.append(_Call(first.item.place, [_cut(want, start, end) for want in same[i:j]], start, end))
     return calls
 
+# %% ../../nbs/20_metrics.ipynb #e064ca0c
+@dataclass
+class _Bin:
+    """Calls on the way to be one."""
 
-def _together(calls: list[_Call]) -> list[_Call]:
-    """Calls over the same window joined where one can take both. Those of one shape are as full as they get."""
-    windows: dict[tuple, list[_Call]] = {}
-    for call in calls:
-        windows.setdefault((call.place, call.start, call.end), []).append(call)
-    shapes = [{(len(c.wants[0].queries), c.wants[0].step_s, c.wants[0].density) for c in there} for there in windows.values()]
-    return [call for there, kinds in zip(windows.values(), shapes) for call in (_first_fit(there) if len(kinds) > 1 else there)]
+    place: int
+    wants: list[_Want]
+    start: datetime
+    end: datetime
+    step_s: int
+    queries: int
+    per_s: float  # datapoints for each second of its window
+    items: set[int]  # a call cannot ask the same thing twice
+
+    @property
+    def points(self) -> float:
+        return self.per_s * (self.end - self.start).total_seconds()
 
 
-def _first_fit(calls: list[_Call]) -> list[_Call]:
-    """The largest first, each into the first that has room."""
-    bins: list[list] = []  # queries, points, wants
-    alone = [call for call in calls if call.wants[0].item.search]
-    sizes = [(call.points, len(call.queries), call) for call in calls if not call.wants[0].item.search]
-    for points, queries, call in sorted(sizes, key=lambda size: -size[0]):
-        room = next((b for b in bins if b[0] + queries <= WIDEST and b[1] + points <= LARGEST), None)
-        if room is None:
-            bins.append([queries, points, list(call.wants)])
-        else:
-            room[:2] = room[0] + queries, room[1] + points
-            room[2] += call.wants
-    return alone + [replace(calls[0], wants=wants) for _, _, wants in bins]
+def _bin(call: _Call) -> _Bin:
+    step_s = math.lcm(*{want.step_s for want in call.wants})
+    per_s = sum(want.density / want.step_s for want in call.wants)
+    return _Bin(call.place, call.wants, call.start, call.end, step_s, len(call.queries), per_s, {id(want.item) for want in call.wants})
+
+# %% ../../nbs/20_metrics.ipynb #ab0efff6
+def _both(a: _Bin, b: _Bin) -> _Bin | None:
+    """Two in one; None where CloudWatch would not take it, or it would bring much that nobody asked for."""
+    if a.place != b.place or a.queries + b.queries > WIDEST or a.points + b.points > LARGEST + 0.5:
+        return None
+    step_s, per_s = math.lcm(a.step_s, b.step_s), a.per_s + b.per_s
+    start, end = (a.start, a.end) if (a.start, a.end) == (b.start, b.end) else (floor(min(a.start, b.start), step_s), ceil(max(a.end, b.end), step_s))
+    alike = all(_near(one.start, one.end, start, end, step_s) for one in (a, b))
+    if not alike or per_s * (end - start).total_seconds() > LARGEST + 0.5 or not a.items.isdisjoint(b.items):
+        return None
+    wants = a.wants + b.wants
+    kept = all(start >= min(want.oldest, want.start) and (want.item.local or (start, end) == (want.start, want.end)) for want in wants)
+    return _Bin(a.place, wants, start, end, step_s, a.queries + b.queries, per_s, a.items | b.items) if kept else None
+
+
+def _near(start: datetime, end: datetime, wider: datetime, until: datetime, step_s: int) -> bool:
+    """Is the wider window little more: less than a step at each end, or up to twice as long?"""
+    step = timedelta(seconds=step_s)
+    return (start - wider < step and until - end < step) or until - wider <= 2 * (end - start)
+
+# %% ../../nbs/20_metrics.ipynb #65ff341d
+OPEN = 40  # calls that are looked at for room
+
+
+def _joined(calls: list[_Call]) -> list[_Call]:
+    """The larger first, each into the first that has room and a window much like its own."""
+    alone = [call for call in calls if call.wants[0].item.search or len(call.queries) == WIDEST]
+    rest = sorted((_bin(call) for call in calls if not (call.wants[0].item.search or len(call.queries) == WIDEST)), key=lambda one: -one.points)
+    bins: list[_Bin] = []
+    full: list[_Bin] = []
+    for one in rest:
+        at, both = next(((i, both) for i, there in enumerate(bins) if (both := _both(there, one)) is not None), (len(bins), one))
+        bins[at : at + 1] = [both]
+        if len(bins) > OPEN:  # the fullest will hardly take another
+            full.append(bins.pop(max(range(len(bins)), key=lambda i: bins[i].points)))
+    return alone + [_Call(one.place, one.wants, one.start, one.end) for one in full + bins]
 
 # %% ../../nbs/20_metrics.ipynb #0a87da1d
 def plan(
@@ -347,52 +424,67 @@ def _columns(page: dict) -> tuple[list[int], pl.DataFrame]:
 class _Answer:
     """What a call brought, with all its pages."""
 
-    keys: list[tuple[str, str | None]] = field(default_factory=list)  # Id, and the label where the query is a search
+    keys: list[tuple] = field(default_factory=list)  # Id; of expressions also the label, and which of those with this label
     frames: list[pl.DataFrame] = field(default_factory=list)  # key (index into keys), timestamp, value
     broken: dict[str, tuple[str, str]] = field(default_factory=dict)  # Id to status and reason
     said: set[str] = field(default_factory=set)  # other messages
+    last: dict[tuple, tuple] = field(default_factory=dict)  # the latest status and reason of each key
+    pages: int = 0
 
 
 def _ask(session, call: _Call) -> _Answer:
+    """The call's answer. An error in the middle of its pages leaves what came before; one at their beginning is raised."""
     pages = session.client("cloudwatch").get_paginator("get_metric_data")
-    searches = {query["Id"] for want in call.wants if want.item.search for query in want.queries if "Expression" in query}
-    out, last, token = _Answer(), {}, _APART.set(True)
+    out, token, cut = _Answer(), _APART.set(True), "the answer leaves it out"
     try:
         for page in pages.paginate(MetricDataQueries=call.queries, StartTime=call.start, EndTime=call.end, ScanBy="TimestampAscending"):
-            _take(out, page, searches, last)
+            _take(out, page, call)
+    except Exception as error:
+        if not out.pages:
+            raise
+        cut = str(error)
+        out.broken |= dict.fromkeys(call.searches, ("InternalError", cut))
     finally:
         _APART.reset(token)
-    for (name, _), (status, said) in last.items():
+    for (name, *_), (status, said) in out.last.items():
         if status != "Complete":
             out.broken.setdefault(name, (status, said))
-    wanted = {q["Id"] for q in call.queries if "MetricStat" in q and q.get("ReturnData", True)}
-    for name in wanted - {name for name, _ in out.keys}:
-        out.broken.setdefault(name, ("InternalError", "the answer leaves it out"))
+    for name in call.wanted - {name for name, *_ in out.keys}:
+        out.broken.setdefault(name, ("InternalError", cut))
     return out
 
 # %% ../../nbs/20_metrics.ipynb #7a42a2c0
-def _take(out: _Answer, page: dict, searches: set[str], last: dict) -> None:
-    """Add a page; `last` has the latest status of each key."""
+def _take(out: _Answer, page: dict, call: _Call) -> None:
+    """Add a page."""
+    out.pages += 1
     for message in page.get("Messages") or ():
-        out.said |= set() if searches else {_said(message)}
-        out.broken |= {name: ("Limited", _said(message)) for name in searches}  # as much as possible was done, not all
+        _heard(out, message, call)
     lengths, points = _columns(page)
-    keys = []
+    keys, plain, seen = [], call.plain, Counter()
     for result in page["MetricDataResults"]:
-        name, status = result["Id"], result.get("StatusCode", "Complete")
-        key = (name, result.get("Label") or name) if name in searches else (name, None)
-        if key in keys:
-            raise InputError(f"{name} brings two series that are both labelled {key[1]!r}; give it a Label that tells them apart, such as ${{PROP('Dim.…')}}")
+        name, status, label = result["Id"], result.get("StatusCode", "Complete"), result.get("Label") or result["Id"]
+        seen[name, label] += 1
+        key = (name,) if name in plain else (name, label, seen[name, label])
         said = "; ".join(map(_said, result.get("Messages") or ()))
-        last[key] = (status, said)
+        out.last[key] = (status, said)
         if status in ("InternalError", "Forbidden"):
             out.broken[name] = (status, said)
         elif said and status == "Complete":
             out.said.add(f"{name}: {said}")
         keys.append(key)
+    for name, label, _ in (key for key in {*out.keys, *keys} if len(key) > 1 and key[2] > 1 and out.pages > 1):
+        out.broken[name] = ("Limited", f"several series are labelled {label!r} on several pages; give it a Label that tells them apart, such as ${{PROP('Dim.…')}}")
     at = np.repeat(np.arange(len(out.keys), len(out.keys) + len(keys), dtype=np.uint32), lengths)
     out.keys += keys
     out.frames.append(points.select(pl.Series("key", at, dtype=pl.UInt32), pl.all()))
+
+
+def _heard(out: _Answer, message: dict, call: _Call) -> None:
+    """A message about the whole answer: as much as possible was done. Where it is about a limit, something is missing."""
+    limit = re.search(r"exceed|limit|partial|internal|forbidden|denied", _said(message), re.IGNORECASE)
+    hit = call.searches or (call.returned if limit else set())
+    out.broken |= {name: ("Limited", _said(message)) for name in hit}
+    out.said |= set() if hit else {_said(message)}
 
 
 def _said(message: dict) -> str:
@@ -415,19 +507,34 @@ class _Got:
 def _sum(parts: list[_Got]) -> _Got:
     return _Got(*([x for one in parts for x in getattr(one, name)] for name in ("points", "missing", "whole", "said")))
 
-
+# %% ../../nbs/20_metrics.ipynb #2bf30e49
 def _pull(session, call: _Call) -> _Got:
-    got, left = _Got(), call
-    for tried in range(1, TRIES + 1):
-        answer = _ask(session, left)
+    """All that the call brings. An error after a first answer ends the trying: what has come is kept, the rest is missing for that reason."""
+    got, todo = _Got(), [(call, 1, None)]
+    while todo:
+        left, tried, before = todo.pop()
+        try:
+            answer = _ask(session, left)
+        except Exception as error:
+            for one, _, last in [(left, tried, before), *todo]:
+                _given_up(got, one, last, error)
+            if got.whole or any(len(part) for *_, part in got.points):
+                return got
+            raise
         halves, again = _sorted_out(got, left, answer, final=tried == TRIES)
-        for half in halves:
-            got = _sum([got, _pull(session, half)])
-        if not again:
-            return got
-        time.sleep(FIRST_PAUSE_S * 2 ** (tried - 1) * random.uniform(0.5, 1))  # noqa: S311
-        left = replace(left, wants=again)
+        todo += [(half, 1, None) for half in halves[::-1]]
+        if again:
+            time.sleep(FIRST_PAUSE_S * 2 ** (tried - 1) * random.uniform(0.5, 1))  # noqa: S311
+            todo.append((replace(left, wants=again), tried + 1, answer))
     return got
+
+
+def _given_up(got: _Got, call: _Call, last: _Answer | None, error: Exception) -> None:
+    """What the last answer had of the call's wants, and that they are missing."""
+    at = len(got.missing)
+    if last is not None:
+        _sorted_out(got, call, last, final=True)
+    got.missing[at:] = [(want, name, str(error)) for want in call.wants for name in want.item.names]
 
 # %% ../../nbs/20_metrics.ipynb #2d55450a
 def _sorted_out(got: _Got, call: _Call, answer: _Answer, final: bool) -> tuple[list[_Call], list[_Want]]:
@@ -450,12 +557,18 @@ def _sorted_out(got: _Got, call: _Call, answer: _Answer, final: bool) -> tuple[l
 
 
 def _by_id(call: _Call, answer: _Answer) -> dict[str, list[tuple[str, str | None, pl.DataFrame]]]:
-    """The call's points by Id: Id, label, timestamp and value, all within the window that was asked for."""
+    """The call's points by Id: Id, label (None where the Id says enough), timestamp and value, all within the want's own window."""
     frame = pl.concat(answer.frames) if answer.frames else pl.DataFrame(schema={"key": pl.UInt32, **_COLUMNS})
-    inside = frame.filter(pl.col("timestamp") >= call.start, pl.col("timestamp") < call.end)
+    windows = {query["Id"]: (want.start, want.end) for want in call.wants for query in want.queries}
+    own = [windows.get(name, (call.start, call.end)) for name, *_ in answer.keys]
+    starts, ends = (pl.Series(ends, dtype=UTC_TIME).gather(frame["key"]) for ends in ([a for a, _ in own], [b for _, b in own]))
+    inside = frame.filter((frame["timestamp"] >= starts) & (frame["timestamp"] < ends))
+    several = Counter(name for name, *_ in set(answer.keys))
     out: dict[str, list] = {}
-    for (key,), part in inside.partition_by("key", as_dict=True, include_key=False).items():
-        out.setdefault(answer.keys[key][0], []).append((*answer.keys[key], part))
+    for (at,), part in inside.partition_by("key", as_dict=True, include_key=False).items():
+        name, *label = answer.keys[at]
+        alone = not label or (several[name] == 1 and name not in call.searches)
+        out.setdefault(name, []).append((name, None if alone else label[0] if label[1] == 1 else f"{label[0]} ({label[1]})", part))
     return out
 
 
@@ -465,47 +578,100 @@ _COLUMNS = {"timestamp": UTC_TIME, "value": pl.Float64}
 SETTLE = timedelta(hours=3)  # a window that ended this long ago is finished; later arrivals in it are not looked for
 
 
-def _question(session, want: _Want) -> dict | None:
-    """What the cache keeps the want's points under; None where it does not."""
-    if session.cache is None or len(want.queries) > 1 or "MetricStat" not in want.queries[0]:
+def _kept_as(want: _Want) -> tuple[str, dict[str, str]] | None:
+    """The shelf, and the name there of each Id that brings something. None for what is not kept."""
+    if want.item.search or not want.item.local:
         return None
-    query = want.queries[0]
-    metric = query["MetricStat"]["Metric"]
-    pairs = sorted((d["Name"], d["Value"]) for d in metric.get("Dimensions") or ())
-    wanted = query["MetricStat"] | {"Metric": {"Namespace": metric["Namespace"], "MetricName": metric["MetricName"], "Dimensions": pairs}}
-    return {"call": "GetMetricData", "query": wanted, "owner": query.get("AccountId")} | session.scope
+    if len(want.queries) == 1 and "MetricStat" in want.queries[0]:
+        [query] = want.queries
+        return query["MetricStat"]["Metric"]["Namespace"], {query["Id"]: orjson.dumps(_asks(query)).decode()}
+    asked = orjson.dumps(sorted([query["Id"], *_asks(query)] for query in want.queries))
+    group = hashlib.blake2b(asked, digest_size=16).hexdigest()
+    return "metric math", {name: f"{group} {name}" for name in want.item.names}
 
 
-def _from_cache(sessions: list, wants: list[_Want]) -> tuple[list[tuple], list[_Want]]:
-    """The points that are kept, as in `_Got.points`, and what is still wanted."""
-    kept, left = [], []
+def _asks(query: dict) -> list[str]:
+    """All of a query that its values depend on; Id and period aside where it is alone."""
+    if "Expression" in query:
+        return [query["Expression"], str(query.get("Period"))]
+    stat, metric = query["MetricStat"], query["MetricStat"]["Metric"]
+    pairs = sorted([d["Name"], d["Value"]] for d in metric.get("Dimensions") or ())
+    about = [metric["Namespace"], metric["MetricName"], *chain.from_iterable(pairs)]
+    return [*about, stat["Stat"], str(stat["Period"]), stat.get("Unit", ""), query.get("AccountId", "")]
+
+
+def _question(session, shelf: str, step_s: int) -> dict:
+    return {"call": "GetMetricData", "shelf": shelf, "step_s": step_s} | session.scope
+
+# %% ../../nbs/20_metrics.ipynb #c948f825
+@dataclass
+class _Kept:
+    """Rows from a shelf."""
+
+    rows: pl.DataFrame  # item, timestamp, value
+    series: dict[str, list[str]]  # item to the names of its points
+
+
+def _from_cache(sessions: list, wants: list[_Want], *, rows: bool) -> tuple[list[_Kept], list[_Want]]:
+    """What is kept (with `rows`), and what is still wanted."""
+    left, shelves = [], {}
     for want in wants:
-        session = sessions[want.item.place]
-        question = _question(session, want)
-        if question is None:
+        named = _kept_as(want) if sessions[want.item.place].cache is not None else None
+        if named is None:
             left.append(want)
-            continue
-        missing = session.cache.missing(question, want.start, want.end)
-        left += [_cut(want, a, b) for a, b in missing]
-        if missing != [(want.start, want.end)]:
-            points = session.cache.read(question, want.start, want.end)
-            for a, b in missing if points is not None else ():
-                points = points.filter((pl.col("timestamp") < a) | (pl.col("timestamp") >= b))
-            kept += [] if points is None else [(want.item, want.queries[0]["Id"], None, points.select("timestamp", "value"))]
+        else:
+            shelves.setdefault((want.item.place, named[0], want.step_s, want.start, want.end), []).append((want, named[1]))
+    kept = []
+    for (place, shelf, step_s, start, end), there in shelves.items():
+        question, names = _question(sessions[place], shelf, step_s), [name for _, items in there for name in items.values()]
+        found, gaps = None, None
+        if rows:
+            found, gaps = sessions[place].cache.take(question, start, end, items=names, item="item")
+        else:
+            gaps = sessions[place].cache.missing(question, start, end, items=names)
+        lacking = [union(span for name in items.values() for span in gaps[name]) for _, items in there]
+        left += [_cut(want, a, b) for (want, _), spans in zip(there, lacking) for a, b in spans]
+        if found is not None:
+            kept.append(_sure(found, there, lacking, gaps))
     return kept, left
 
-# %% ../../nbs/20_metrics.ipynb #134fc8ae
+# %% ../../nbs/20_metrics.ipynb #877a5e24
+def _sure(rows: pl.DataFrame, there: list[tuple], lacking: list[list], gaps: dict[str, list]) -> _Kept:
+    """The rows without those that are asked for again, since another of their group is missing."""
+    series: dict[str, list[str]] = {}
+    for (want, items), spans in zip(there, lacking):
+        for name, item in items.items():
+            series.setdefault(item, []).append(want.item.names[name])
+            for a, b in spans if gaps[item] != spans else ():
+                rows = rows.filter(~((pl.col("item") == item) & (pl.col("timestamp") >= a) & (pl.col("timestamp") < b)))
+    return _Kept(rows, series)
+
+
 def _pull_and_keep(session, call: _Call) -> _Got:
     got = _pull(session, call)
     if session.cache is not None:
-        points = {(id(item), name): part for item, name, _, part in got.points}
-        settled = session.now() - SETTLE
-        for want in got.whole:
-            question, upto = _question(session, want), min(want.end, floor(settled, want.step_s))
-            if question is not None and want.start < upto:
-                empty = pl.DataFrame(schema=_COLUMNS)
-                session.cache.keep(question, want.start, upto, points.get((id(want.item), want.queries[0]["Id"]), empty))
+        for shelf, step_s, start, end, parts in _to_keep(got, session.now() - SETTLE):
+            rows = pl.concat([pl.DataFrame(schema={"item": pl.String, **_COLUMNS}), *(part.select(pl.lit(name).alias("item"), pl.all()) for name, part in parts.items())])
+            session.cache.keep(_question(session, shelf, step_s), start, end, rows, items=list(parts), item="item")
     return got
+
+
+def _to_keep(got: _Got, settled: datetime) -> Iterator[tuple]:
+    """Shelf, step, start, end, and the points by item, of what came whole and is finished."""
+    points: dict[tuple, list] = {}
+    for item, name, label, part in got.points:
+        points.setdefault((id(item), name), []).append((label, part))
+    nothing, shelves = pl.DataFrame(schema=_COLUMNS), {}
+    for want in got.whole:
+        named, end = _kept_as(want), min(want.end, floor(settled, want.step_s))
+        if named is None or want.start >= end:
+            continue
+        parts = {item: points.get((id(want.item), name), [(None, nothing)]) for name, item in named[1].items()}
+        if all(label is None for there in parts.values() for label, _ in there):  # one series an Id
+            shelf = shelves.setdefault((named[0], want.step_s, want.start, end), {})
+            shelf |= {item: part for item, [(_, part)] in parts.items()}
+    for about, parts in shelves.items():
+        yield (*about, parts)
 
 # %% ../../nbs/20_metrics.ipynb #00f0f87a
 def read(
@@ -514,45 +680,74 @@ def read(
     start: datetime,  # aware, inclusive
     end: datetime,  # aware, exclusive
     *,
-    period_s: int | str = "auto",  # seconds a datapoint covers; "auto": a query's own, else the finest that is still kept, by stretch of time
+    period_s: int | str = "auto",  # seconds a datapoint covers; "auto": a query's own, else the finest from 60 that is still kept, by stretch of time
     dry_run: bool = False,  # answer with the plan (`prices.plan`) and make no call that costs
     errors: str = "raise",  # "raise": IncompleteError where something is missing; "report": answer with points and what is missing
 ) -> pl.DataFrame:  # frame `points`, sorted by series and timestamp; with errors="report" a pair of it and a frame series, start, end, reason
     """Every datapoint of the queries with a timestamp in the window, once.
 
-    `series` is the catalog's key, or the Label of a query, or its Id; for searches the label that CloudWatch gives. Empty series have no rows. Queries
-    that refer to one another travel together; so do all where there is METRICS(). Raises InputError for a bad window, a malformed query, a period that
-    CloudWatch refuses or no longer keeps, BudgetError before anything is called where the budget does not suffice, and
-    IncompleteError (with `.partial` and `.missing`) where CloudWatch, even asked again, answered only in part.
+    `series` is the catalog's key, or the Label of a query, or its Id; where an expression brings several, the label that CloudWatch gives, numbered
+    where they are alike. Empty series have no rows. Queries that refer to one another travel together; so do all where there is METRICS().
+    Over stretches of different periods a Sum or SampleCount changes its scale, which a warning says: give `period_s` for one scale.
+    With a cache, finished windows of metrics and of metric math come from there; searches are always asked, and `dry_run` counts them in full.
+    Raises InputError for a bad window, a malformed query, a period that CloudWatch refuses or no longer keeps, BudgetError before anything is
+    called where the budget does not suffice, and IncompleteError (with `.partial` and `.missing`, pandas where the catalog is) where CloudWatch,
+    even asked again, answered only in part.
     https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_GetMetricData.html
     """
-    like_asked = _read if isinstance(queries, (list, tuple)) else door(queries=CATALOG)(_read)
-    return like_asked(several(session), queries, *window(start, end), period_s, dry_run, errors)
-
-# %% ../../nbs/20_metrics.ipynb #81790ea9
-def _read(sessions: list, queries, start: datetime, end: datetime, period_s: int | str, dry_run: bool, errors: str):
-    period = None if period_s == "auto" else check_period(period_s)
     if errors not in ("raise", "report"):
         raise InputError(f'errors needs "raise" or "report"; it is {errors!r}')
+    like_asked = _read if isinstance(queries, (list, tuple)) else door(queries=CATALOG)(_read)
+    points, missing, after = like_asked(several(session), queries, *window(start, end), period_s, dry_run)
+    for text in after.said:
+        warnings.warn(text, stacklevel=2)
+    if dry_run or errors == "report":
+        return points if dry_run else (points, missing)
+    if after.nothing:
+        raise after.first
+    if after.text:
+        raise IncompleteError(after.text, partial=points, missing=missing) from after.first
+    return points
+
+# %% ../../nbs/20_metrics.ipynb #81790ea9
+@dataclass(frozen=True)
+class _After:
+    """What is to be said after reading."""
+
+    said: list[str] = field(default_factory=list)  # warnings
+    text: str = ""  # what is incomplete
+    first: Exception | None = None  # that made a call fail
+    nothing: bool = False  # not even one call went well
+
+
+def _read(sessions: list, queries, start: datetime, end: datetime, period_s: int | str, dry_run: bool) -> tuple[pl.DataFrame, pl.DataFrame | None, _After]:
+    period = None if isinstance(period_s, str) and period_s == "auto" else check_period(period_s)
     items = _items(sessions, queries)
-    wants = [want for item in items for want in _spread(item, start, end, sessions[item.place].now(), period)]
-    gone = _gone(sessions, wants, period)
-    kept, left = _from_cache(sessions, wants)
+    nows = [session.now() for session in sessions]
+    now, said = max(nows), []
+    if end > now - 455 * DAY or any(session.endpoint_url is None for session in sessions):  # a local AWS may hold older samples
+        start, end, said = _clipped(start, end, now)
+    wants = [want for item in items for want in _spread(item, start, end, nows[item.place], period)]
+    gone = _gone(sessions, wants)
+    kept, left = _from_cache(sessions, wants, rows=not dry_run)
     calls = _calls(left)
     if dry_run:
-        return prices.plan(_rows(calls))
+        return prices.plan(_rows(calls)), None, _After(said)
     got, failed = _made(sessions, calls)
-    points = _as_points(kept + got.points, items, start, end)
-    _warn_of(gone, points, got)
+    names = _names(got, items)
+    points = _as_points(kept, got, names, start, end)
     missing = _as_missing(got, calls, failed)
-    if errors == "report":
-        return points, missing
-    return _whole(points, missing, failed, nothing=not kept and not got.whole)
+    said += sorted({f"CloudWatch says: {text}" for text in got.said}) + _begins_late(gone, points, missing) + _scales(wants, points)
+    nothing = bool(failed) and not (any(len(one.rows) for one in kept) or got.whole or len(points))
+    again = "; reading again asks only for that" if any(session.cache for session in sessions) else ""
+    return points, missing, _After(said, _lacking(missing, again), failed[min(failed)] if failed else None, nothing)
 
 # %% ../../nbs/20_metrics.ipynb #b751d7df
 def _made(sessions: list, calls: list[_Call]) -> tuple[_Got, dict[int, Exception]]:
     """All calls, several at once; and which of them failed altogether."""
     failed: dict[int, Exception] = {}
+    if not calls:
+        return _Got(), failed
     for session in sessions:
         session.client("cloudwatch").meta.events.register("before-parse.cloudwatch.GetMetricData", _columns_apart, unique_id="lift-insights-columns")
     with ExitStack() as held:
@@ -565,24 +760,43 @@ def _made(sessions: list, calls: list[_Call]) -> tuple[_Got, dict[int, Exception
         done = gather(lambda call: _pull_and_keep(sessions[call.place], call), calls, label="metrics", errors=failed)
     return _sum([one for one in done if one is not None]), failed
 
+# %% ../../nbs/20_metrics.ipynb #7ea85c98
+def _names(got: _Got, items: list[_Item]) -> list[str]:
+    """The series of each of `got.points`. A label that two queries bring, or that is another query's name, gets the Id behind it."""
+    owners: dict[str, set] = {}
+    for item in items:
+        for name, series in item.names.items():
+            owners.setdefault(series, set()).add((item.place, name))
+    for item, name, label, _ in got.points:
+        if label is not None:
+            owners.setdefault(label + item.suffix, set()).add((item.place, name))
+    return [_series(*part[:3], owners) for part in got.points]
 
-def _as_points(parts: list[tuple], items: list[_Item], start: datetime, end: datetime) -> pl.DataFrame:
+
+def _series(item: _Item, name: str, label: str | None, owners: dict[str, set]) -> str:
+    if label is None:
+        return item.names[name]
+    found = label + item.suffix
+    return found if len(owners[found]) == 1 else f"{found} ({name})"
+
+
+def _as_points(kept: list[_Kept], got: _Got, names: list[str], start: datetime, end: datetime) -> pl.DataFrame:
     """All points in one frame; strings are put in last, so that sorting compares numbers."""
-    plain = {name for item in items for name in item.names.values()}
-    names = [_series(*part[:3], plain) for part in parts]
-    order = sorted(set(names))
+    order = sorted({*names, *(name for one in kept for there in one.series.values() for name in there)})
     at = {name: i for i, name in enumerate(order)}
-    codes = np.repeat(np.array([at[name] for name in names], dtype=np.uint32), [len(part[3]) for part in parts])
-    frame = pl.concat([pl.DataFrame(schema=_COLUMNS), *(part[3] for part in parts)]).with_columns(pl.Series("series", codes, dtype=pl.UInt32))
+    codes = np.repeat(np.array([at[name] for name in names], dtype=np.uint32), [len(part) for *_, part in got.points])
+    pulled = pl.concat([pl.DataFrame(schema=_COLUMNS), *(part for *_, part in got.points)]).select(pl.Series("series", codes, dtype=pl.UInt32), pl.all())
+    frame = pl.concat([pulled, *chain.from_iterable(_coded(one, at) for one in kept)])
     frame = frame.filter(pl.col("timestamp") >= start, pl.col("timestamp") < end).sort("series", "timestamp")
     return frame.select(pl.Series("series", order, dtype=pl.String).gather(frame["series"]), "timestamp", "value")
 
 
-def _series(item: _Item, name: str, label: str | None, plain: set[str]) -> str:
-    if label is None:
-        return item.names[name]
-    found = label + item.suffix
-    return found if found == item.names[name] or found not in plain else f"{found} ({name})"
+def _coded(kept: _Kept, at: dict[str, int]) -> Iterator[pl.DataFrame]:
+    """The rows with numbers for series; again where one item has several names."""
+    for nth in range(max(map(len, kept.series.values()), default=0)):
+        codes = {item: at[names[nth]] for item, names in kept.series.items() if nth < len(names)}
+        numbers = pl.col("item").replace_strict(codes, default=None, return_dtype=pl.UInt32).alias("series")
+        yield kept.rows.select(numbers, *_COLUMNS).drop_nulls("series")
 
 # %% ../../nbs/20_metrics.ipynb #00f95c5e
 MISSING = {"series": pl.String, "start": UTC_TIME, "end": UTC_TIME, "reason": pl.String}
@@ -595,43 +809,102 @@ def _as_missing(got: _Got, calls: list[_Call], failed: dict[int, Exception]) -> 
     return pl.DataFrame(rows, schema=MISSING, orient="row").unique(maintain_order=True).sort("series", "start")
 
 
-def _whole(points: pl.DataFrame, missing: pl.DataFrame, failed: dict[int, Exception], nothing: bool) -> pl.DataFrame:
-    first = failed[min(failed)] if failed else None
+def _lacking(missing: pl.DataFrame, again: str) -> str:
+    """What is missing, in words; nothing where nothing is."""
     if missing.is_empty():
-        return points
-    if first is not None and nothing:  # not even one call went well
-        raise first
+        return ""
     some = missing.row(0, named=True)
-    raise IncompleteError(
+    return (
         f"{missing['series'].n_unique()} series are incomplete, first {some['series']} from {some['start'].isoformat()} to {some['end'].isoformat()}: "
-        f"{some['reason'] or 'without a reason'}. What was read is in .partial, what is missing in .missing; with a cache, reading again asks only for that",
-        partial=points, missing=missing,
-    ) from first
+        f"{some['reason'] or 'without a reason'}. What was read is in .partial, what is missing in .missing{again}"
+    )
 
 # %% ../../nbs/20_metrics.ipynb #203bd534
-def _gone(sessions: list, wants: list[_Want], period_s: int | None) -> tuple[datetime, int] | None:
-    """From when on CloudWatch keeps the finest period that is asked for too far back, and that period."""
-    found = None
+def _gone(sessions: list, wants: list[_Want]) -> list[tuple[_Want, int, datetime]]:
+    """Wants with a period that is asked for too far back: the period, and from when on CloudWatch keeps it."""
+    found, nows = [], [session.now() for session in sessions]
     for want in wants:
-        session = sessions[want.item.place]
-        fixed = period_s or any(map(own_period, want.item.queries))
-        edge = session.now() - kept_for(want.step_s)
-        if want.start >= edge - timedelta(seconds=want.step_s):
+        session, now = sessions[want.item.place], nows[want.item.place]
+        periods = {_reads_at(query) for query in want.queries} - {None}
+        edges = {now - kept_for(period): period for period in periods}
+        lost = {edge: period for edge, period in edges.items() if want.start < edge - timedelta(seconds=period)}
+        if not lost:
             continue
-        if fixed and session.endpoint_url is None:
-            raise InputError(
-                f"CloudWatch keeps values of {want.step_s} s for {kept_for(want.step_s)}, so there are none from {want.start.isoformat()} on; "
-                f'use period_s="auto", {finest_period_s(session.now() - want.start)} s, or a window from {edge.isoformat()} on'
-            )
-        found = max(filter(None, (found, (edge, want.step_s))))
+        edge, period = max(lost.items())
+        _refuse(want, edge, period, finest_period_s(now - want.start), mixed=len(edges) > 1, real=session.endpoint_url is None)
+        found.append((want, period, edge))
     return found
 
 
-def _warn_of(gone: tuple[datetime, int] | None, points: pl.DataFrame, got: _Got) -> None:
-    for text in sorted(set(got.said)):
-        warnings.warn(f"CloudWatch says: {text}", stacklevel=4)
-    if gone and points.filter(pl.col("timestamp") < gone[0]).is_empty():
-        warnings.warn(f"nothing is kept from before {gone[0].isoformat()} at a period of {gone[1]} s; the points begin there", stacklevel=4)
+def _refuse(want: _Want, edge: datetime, period_s: int, finest_s: int, *, mixed: bool, real: bool) -> None:
+    if mixed:
+        raise InputError(
+            f"{', '.join(want.item.names)} puts together different periods, and that of {period_s} s is kept from {edge.isoformat()} on only: before, "
+            f"metric math would take it as 0. Use a window from there on, or period_s={finest_s} for all"
+        )
+    if real:
+        raise InputError(
+            f"CloudWatch keeps values of {period_s} s for {kept_for(period_s)}, so there are none from {want.start.isoformat()} on; "
+            f'use period_s="auto", {finest_s} s, or a window from {edge.isoformat()} on'
+        )
+
+
+def _reads_at(query: dict) -> int | None:
+    """The period of what a complete query reads; None for math on others."""
+    return query["MetricStat"]["Period"] if "MetricStat" in query else query.get("Period") if is_search(query["Expression"]) else None
+
+# %% ../../nbs/20_metrics.ipynb #11b8b6aa
+def _begins_late(gone: list[tuple[_Want, int, datetime]], points: pl.DataFrame, missing: pl.DataFrame) -> list[str]:
+    """Series that have nothing from before what is kept, though it was asked for; those that failed there are told already.
+
+    Where one series has older points at such a period, this AWS keeps more, and the others have none to lose.
+    """
+    if not gone:
+        return []
+    first = dict(points.group_by("series").agg(pl.col("timestamp").min()).iter_rows())
+    failed = dict(missing.group_by("series").agg(pl.col("start").min()).iter_rows())
+    late: dict[tuple, list[tuple]] = {}  # edge and period to series and when their points begin
+    for want, period_s, edge in gone:
+        names = want.item.names.values()
+        seen = min(first.values(), default=edge) if want.item.search else min((first.get(name, edge) for name in names), default=edge)
+        late.setdefault((edge, period_s), []).append(([name for name in names if failed.get(name, edge) >= edge], seen))
+    return [
+        f"{_some([name for names, _ in there for name in names])}: nothing is kept from before {edge.isoformat()} at a period of {period_s} s; the points begin there"
+        for (edge, period_s), there in sorted(late.items()) if any(names for names, _ in there) and min(seen for _, seen in there) >= edge
+    ]  # fmt: skip
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3:,} more" if len(names) > 3 else "")
+
+# %% ../../nbs/20_metrics.ipynb #15d2e4fd
+_SCALED = re.compile(r"SampleCount|Sum|(?:tc|ts)\d|T[CS]\(", re.IGNORECASE)
+
+
+def _is_scaled(want: _Want) -> bool:
+    """Do its values grow with the period? A quotient is taken for a ratio, which does not."""
+    worked_out = [query["Expression"] for query in want.queries if "Expression" in query]
+    stats = [query["MetricStat"]["Stat"] for query in want.queries if "MetricStat" in query]
+    if any("/" in text or "PERIOD" in text for text in worked_out):
+        return False
+    return any(_SCALED.match(stat) for stat in chain(stats, *map(search_stats, worked_out)))
+
+
+def _scales(wants: list[_Want], points: pl.DataFrame) -> list[str]:
+    """A warning where a series that counts or sums has points of several periods."""
+    stretches_of: dict[int, list[_Want]] = {}
+    for want in wants:
+        stretches_of.setdefault(id(want.item), []).append(want)
+    changing = [there for there in stretches_of.values() if len({want.step_s for want in there}) > 1 and _is_scaled(there[0])]
+    if not changing or points.is_empty():
+        return []
+    edges = sorted({want.start for there in changing for want in there[1:]})
+    names = {name for there in changing if not there[0].item.search for name in there[0].item.names.values()}
+    some = points if any(there[0].item.search for there in changing) else points.filter(pl.col("series").is_in(names))
+    stretch = pl.sum_horizontal(*((pl.col("timestamp") >= edge).cast(pl.Int32) for edge in edges))
+    hit = some.group_by("series").agg(stretch.n_unique().alias("n")).filter(pl.col("n") > 1)["series"].sort().to_list()
+    periods = " and ".join(f"{period} s" for period in sorted({want.step_s for there in changing for want in there}))
+    return [f"{_some(hit)}: sums and counts are for each period, here of {periods} by age; give period_s for one scale"] if hit else []
 
 # %% ../../nbs/20_metrics.ipynb #9ae4f30d
 USD = prices.PRICES["GetMetricData"].usd  # for each metric of each call
