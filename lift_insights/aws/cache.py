@@ -222,9 +222,6 @@ def _missing(
 
 Cache.missing = _missing
 
-# %% ../../nbs/13_cache.ipynb #7fd85039
-Cache.read = lambda self, question, start, end, by="timestamp": self.take(question, start, end, by)[0]
-
 # %% ../../nbs/13_cache.ipynb #ce86b06f
 def _keep(
     self,
