@@ -1,5 +1,6 @@
 """Forecasts one day ahead on the NAB series, from three cut-offs, beside seasonal naive, statsforecast and Prophet; the
-speed on a thousand series; intervals on simulated telemetry; and dates of `time_to` on series whose future is known.
+speed on a thousand series; intervals on simulated telemetry and on hours of pod metrics; and dates of `time_to` on
+series whose future is known.
 
 A handful of days, those on which something broke, decides the mean, so other cut-offs are shown as well. statsforecast
 runs in `.venv-peers` (see peers.txt), Prophet on as many cases as its time allows, compared on these.
@@ -21,6 +22,7 @@ CUTS = (0.6, 0.75, 0.9)  # shares of a series that are known; elsewhere the mean
 OTHER_CUTS = ((0.5, 0.65, 0.8), (0.6, 0.7, 0.8), (0.7, 0.8, 0.9), (0.5, 0.7, 0.9))
 STATSFORECAST = ("DynamicOptimizedTheta", "MSTL")
 PROPHET_SECONDS = 60.0  # no new Prophet fit after so long
+LEVELS = (0.5, 0.8, 0.99)  # beside 0.95, at which intervals are calibrated
 SEEDS = (7, 8, 9)  # of the simulated telemetry
 
 
@@ -51,14 +53,14 @@ def measure(told: list[tuple], known: list[tuple]) -> dict:
     return {"mean": float(np.mean(mase)), "median": float(np.median(mase)), "coverage": float(np.mean(held))}
 
 
-def ours(known: list[tuple], model: str) -> tuple[list[tuple], float]:
+def ours(known: list[tuple], model: str, level: float = 0.95) -> tuple[list[tuple], float]:
     """Forecasts of the cases, and seconds a case."""
     from lift_insights.models.forecast import forecast
 
     forecast(known[0][0].head(50), 1)  # what loads on first use is not a model's time
     begun, told = time.monotonic(), []
     for one, came, _ in known:
-        rows = forecast(one, len(came), model=model)
+        rows = forecast(one, len(came), model=model, level=level)
         told.append(tuple(rows[c].to_numpy() for c in ("mean", "lo", "hi")))
     return told, (time.monotonic() - begun) / len(known)
 
@@ -114,7 +116,7 @@ def beside(known: list[tuple], mine: dict, seconds: float, name: str, got: tuple
 
 def run() -> list[dict]:
     """Rows for the table of `make bench`."""
-    return [*on_nab(), *speed(), *on_simulated(), *dates()]
+    return [*on_nab(), *speed(), *on_simulated(), *on_pods(), *dates()]
 
 
 def on_nab() -> list[dict]:
@@ -136,6 +138,9 @@ def on_nab() -> list[dict]:
         ),
         row("time a series, auto", seconds, naive_s, "seasonal naive", unit="s", better="lower"),
     ]
+    for level in LEVELS:
+        held = measure(ours(known, "auto", level)[0], known)["coverage"]
+        rows.append(row(f"coverage of {level:.0%} intervals, auto", held, level, "what is promised"))
     for cuts in OTHER_CUTS:
         those = cases(points, cuts)
         got, base = (measure(ours(those, m)[0], those) for m in ("auto", "seasonal_naive"))
@@ -201,6 +206,41 @@ def on_simulated() -> list[dict]:
     what = f"coverage of 95 %, {len(held)} days of simulated series"
     share = float(np.mean(held))
     return [row(f"{what}, at least", share, target=0.93), row(f"{what}, at most", share, target=0.97, better="lower")]
+
+
+def on_pods() -> list[dict]:
+    """Coverage after few hours: pod metrics of Nezha by the minute, from 30, 50, 70 and 90 % of each series."""
+    from lift_insights.models.forecast import forecast
+
+    file = folder() / "nezha" / "pod_metrics.parquet"
+    if not file.exists():
+        return [row("pod metrics: skipped", note=f"no data at {file}")]
+    points, rows = pods(file), []
+    at, size = pl.int_range(pl.len()).over("series"), pl.len().over("series")
+    for h in (1, 5, 30):
+        held = []
+        for share in (0.3, 0.5, 0.7, 0.9):
+            told = forecast(points.filter(at < (size * share).cast(pl.Int64)), h)
+            both = told.join(points, on=["series", "timestamp"])
+            inside = pl.col("value").is_between("lo", "hi").mean()
+            held += both.group_by("series").agg(inside=inside)["inside"].to_list()
+        rows.append(
+            row(f"coverage of 95 %, hours of pod metrics, {h} min ahead", float(np.mean(held)), 0.95, "promised")
+        )
+    return rows
+
+
+def pods(file: Path) -> pl.DataFrame:
+    """Points of pod metrics by the minute; every fourth series, which is enough."""
+    wide = pl.read_parquet(file)
+    names = [c for c in wide.columns if c not in ("Time", "TimeStamp", "PodName")]
+    long = wide.unpivot(index=["TimeStamp", "PodName"], on=names, variable_name="metric").drop_nulls()
+    minute = pl.from_epoch("TimeStamp").dt.truncate("1m").dt.replace_time_zone("UTC").cast(pl.Datetime("us", "UTC"))
+    rows = long.group_by(series=pl.col("PodName") + "|" + pl.col("metric"), timestamp=minute).agg(
+        pl.col("value").cast(pl.Float64).mean()
+    )
+    kept = rows["series"].unique().sort().gather_every(4)
+    return rows.filter(pl.col("series").is_in(kept.implode())).sort("series", "timestamp")
 
 
 def five_minutes(made) -> pl.DataFrame:

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['MOST_KEYS', 'MOST_TENANT_SERIES', 'MOST_GROUPS', 'base_queries', 'key_points', 'Analysis', 'read_metrics',
-           'log_groups_of', 'read_logs', 'read_traces', 'owners_of', 'explain', 'explain_logs', 'tune_alarms',
-           'analyse']
+           'log_groups_of', 'read_logs', 'read_traces', 'owners_of', 'services_of', 'explain', 'explain_logs',
+           'tune_alarms', 'analyse']
 
 # %% ../nbs/96_analysis.ipynb #80c40721
 import re
@@ -18,7 +18,7 @@ import polars as pl
 
 from . import redact
 from .alarms import math, recommend, tune
-from .frames import EVENTS, INCIDENTS, POINTS, SPANS, InputError, check, series_key
+from .frames import EVENTS, INCIDENTS, POINTS, SPANS, InputError, check, parse_series, series_key
 from .journeys import map as maps
 from .journeys import paths
 from .models import anomaly, forecast, patterns, trend
@@ -204,6 +204,18 @@ def owners_of(
     return dict(most.select("operation", "service").iter_rows())
 
 # %% ../nbs/96_analysis.ipynb #48f5d238
+def services_of(
+    analysis: Analysis,
+) -> dict[str, str]:  # series to service: of the key metrics, and of lift's traffic by tenant where its endpoint is a key's
+    """Whose series is whose, so that findings of services that call each other become one event."""
+    found, by_endpoint = {k.series: k.service for k in analysis.keys}, {k.endpoint: k.service for k in analysis.keys if k.endpoint}
+    for series in analysis.points["series"].unique():
+        if series not in found and (parts := parse_series(series)):
+            endpoint = f"{parts[2].get('method', '')} {parts[2].get('path', '')}".strip()
+            found |= {series: by_endpoint[endpoint]} if endpoint in by_endpoint else {}
+    return found
+
+# %% ../nbs/96_analysis.ipynb #b989fe7f
 def explain(analysis: Analysis, *, apart: bool = False) -> None:
     """Anomalies, next day's forecast, trend and season of every series."""
     horizon = max(1, int(timedelta(days=1).total_seconds()) // analysis.period_s)
@@ -211,7 +223,7 @@ def explain(analysis: Analysis, *, apart: bool = False) -> None:
     analysis.scores = anomaly.score(analysis.points)
     parts = analysis.points.partition_by("series") if apart else [analysis.points]
     findings = pl.concat([anomaly.detect(part) for part in parts])
-    analysis.findings = anomaly.group(findings)
+    analysis.findings = anomaly.group(findings, edges=analysis.edges, services=services_of(analysis))
     analysis.forecasts = forecast.forecast(ours, horizon)
     analysis.trends = trend.describe(ours)
 

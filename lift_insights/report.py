@@ -83,10 +83,22 @@ def read_incidents(
 # %% ../nbs/97_report.ipynb #7c5c4b13
 SEVERITIES = ("critical", "high", "medium", "low")
 KIND_WORDS = {
-    "traffic": {"dip": "Traffic dropped", "silence": "Traffic stopped", "spike": "Traffic surged", "level_shift": "Traffic moved to another level"},
-    "error_rate": {"spike": "Errors burst", "level_shift": "Errors stayed high"},
-    "latency": {"spike": "Latency spiked", "level_shift": "Latency moved to another level", "dip": "Latency dipped", "drift": "Latency drifted"},
-    "saturation": {"drift": "Use drifted", "level_shift": "Use moved to another level", "spike": "Use jumped"},
+    "traffic": {
+        "dip": "Traffic dropped", "silence": "Traffic stopped", "spike": "Traffic surged", "level_shift": "Traffic moved to another level",
+        "drift": "Traffic drifted", "season_broken": "Traffic unusual for the time of day", "variance": "Traffic changed how much it fluctuates",
+    },
+    "error_rate": {
+        "spike": "Errors burst", "level_shift": "Errors stayed high", "drift": "Errors crept up", "silence": "Error rate not reported",
+        "season_broken": "Errors unusual for the time of day", "variance": "Error rate changed how much it fluctuates",
+    },
+    "latency": {
+        "spike": "Latency spiked", "level_shift": "Latency moved to another level", "dip": "Latency dipped", "drift": "Latency drifted",
+        "silence": "Latency not reported", "season_broken": "Latency unusual for the time of day", "variance": "Latency changed how much it fluctuates",
+    },
+    "saturation": {
+        "drift": "Use drifted", "level_shift": "Use moved to another level", "spike": "Use jumped", "silence": "Use not reported",
+        "season_broken": "Use unusual for the time of day", "variance": "Use changed how much it fluctuates",
+    },
 }
 
 
@@ -191,7 +203,7 @@ def _event(part: pl.DataFrame, analysis: Analysis, labels: dict, kinds: dict) ->
 
 
 def _sure(score: float, agreeing: int) -> str:
-    points = (score >= 0.6) + (score >= 0.7) + (score >= 0.8) + (agreeing >= 2) + (agreeing >= 5)
+    points = (score >= 0.6) + (score >= 0.8) + (score >= 0.9) + (agreeing >= 2) + (agreeing >= 5)
     return "very sure" if points >= 4 else "rather sure" if points >= 2 else "not so sure"
 
 

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import expon, lomax
 
-from lift_insights.frames import FINDINGS, InputError
+from lift_insights.frames import EDGES, FINDINGS, InputError, series_key
 from lift_insights.models import anomaly, novelty
 from lift_insights.models.anomaly import detect, false_rate, group, score
 from lift_insights.models.novelty import Settings
@@ -406,6 +406,153 @@ def test_groups_are_the_slow_ones():
         assert row["event"] == event
     assert 1 < event < 60
     assert group(FINDINGS.empty())["event"].to_list() == []
+
+
+def finding(series, minute, minutes=20):
+    begin = START + timedelta(minutes=minute)
+    return (series, begin, begin + timedelta(minutes=minutes), "spike", "low", 0.6, 1.0, 1.0, "x")
+
+
+def findings(*rows):
+    return pl.DataFrame([finding(*row) for row in rows], schema=FINDINGS.columns, orient="row")
+
+
+def key(namespace, metric, stat="Sum", **dimensions):
+    return series_key(namespace, metric, dimensions, stat)
+
+
+def edges(*pairs):
+    return pl.DataFrame([(a, b, 9, 0, 0, 0, 1.0, 2.0, 3.0) for a, b in pairs], schema=dict(EDGES.columns), orient="row")
+
+
+def lambdas(*names):
+    return [key("AWS/Lambda", "Errors", FunctionName=name) for name in names]
+
+
+def events_of(frame, **kwargs):
+    """Who is together, as a set of sets of series."""
+    parts = group(frame, **kwargs).partition_by("event")
+    return {frozenset(part["series"]) for part in parts}
+
+
+SAME = [
+    (key("AWS/Lambda", "Errors", FunctionName="pay"), key("AWS/Lambda", "Duration", "p99", FunctionName="pay")),
+    (key("AWS/Lambda", "Errors", FunctionName="pay"), key("Shop", "orders", service="pay")),
+    (key("Shop", "orders", tenant_id="birch", path="/a"), key("Shop", "refunds", TenantId="birch", path="/b")),
+    (key("P", "operation.GET_/v1.2/x"), key("P", "operation.GET_/v1.2/x.duration", "p99")),
+    (key("P", "operation.GET_/x.duration", "p99"), key("P", "requests.total", method="GET", path="/x", tenant_id="t")),
+    (key("P", "requests.total"), key("P", "requests.errors", path="/x")),
+    (key("P", "requests.total"), key("P", "requests.total", "Average")),
+    ("my orders", "my refunds"),
+]
+APART = [
+    tuple(lambdas("pay", "search")),
+    (key("A", "requests.total"), key("B", "requests.total")),
+    (key("P", "requests.total"), key("P", "retry.attempts")),
+    (key("P", "operation.GET_/x"), key("P", "operation.GET_/y")),
+    (key("P", "requests.total", method="GET", path="/x"), key("P", "requests.total", method="GET", path="/y")),
+    (key("P", "orders", service="a", status="error"), key("P", "orders", service="b", status="error")),
+    (key("P", "orders", service="a", tenant_id="1"), key("P", "orders", service="b", shard="1")),
+    ("my orders", key("P", "requests.total")),
+]
+
+
+@pytest.mark.parametrize("pair", SAME)
+def test_related_series_share_an_event_if_they_begin_together(pair):
+    for one, other in (pair, pair[::-1]):
+        assert group(findings((one, 0), (other, 30)))["event"].to_list() == [1, 1]
+        assert group(findings((one, 0), (other, 31)))["event"].to_list() == [1, 2]
+
+
+@pytest.mark.parametrize("pair", APART)
+def test_unrelated_series_stay_apart_although_they_begin_together(pair):
+    assert group(findings((pair[0], 0), (pair[1], 0)))["event"].to_list() == [1, 2]
+
+
+def test_edges_join_services_directly_and_through_a_queue():
+    pay, ledger, mail = lambdas("pay", "ledger", "mail")
+    frame = findings((pay, 0), (ledger, 5), (mail, 5))
+    assert events_of(frame) == {frozenset([pay]), frozenset([ledger]), frozenset([mail])}
+    assert events_of(frame, edges=edges(("pay", "ledger"))) == {frozenset([pay, ledger]), frozenset([mail])}
+    assert events_of(frame, edges=edges(("ledger", "pay"))) == {frozenset([pay, ledger]), frozenset([mail])}
+    queue = edges(("pay", "queue"), ("queue", "mail"))
+    assert events_of(frame, edges=queue) == {frozenset([pay, mail]), frozenset([ledger])}
+    # where the one between is a service that shows nothing, it did not hand anything on
+    assert len(events_of(frame, edges=queue, services={"its latency": "queue"})) == 3
+    # a common caller, or a table that both read, joins nobody
+    assert (
+        len(events_of(frame, edges=edges(("api", "pay"), ("api", "mail"), ("pay", "table"), ("ledger", "table")))) == 3
+    )
+    named = findings(("pay latency", 0), ("ledger latency", 5), ("search latency", 5))
+    owners = {"pay latency": "pay", "ledger latency": "ledger", "search latency": "search"}
+    assert events_of(named, services=owners, edges=edges(("pay", "ledger"))) == {
+        frozenset(["pay latency", "ledger latency"]),
+        frozenset(["search latency"]),
+    }
+    assert isinstance(group(frame.to_pandas(), edges=queue.to_pandas()), pd.DataFrame)
+    with pytest.raises(InputError, match="client"):
+        group(frame, edges=queue.drop("client"))
+
+
+def test_a_chain_of_services_does_not_become_one_event_but_a_hub_and_its_callers_do():
+    chain = lambdas(*"abcdefg")
+    pairs = edges(*pairwise("abcdefg"))
+    got = group(findings(*[(s, 2 * i) for i, s in enumerate(chain)]), edges=pairs)
+    assert got["event"].to_list() == [1, 1, 1, 2, 2, 2, 3]
+    star = edges(*[(c, "g") for c in "abcdef"])
+    assert events_of(findings(*[(s, 2 * i) for i, s in enumerate(chain)]), edges=star) == {frozenset(chain)}
+
+
+def test_an_unrelated_finding_is_no_bridge_in_time():
+    pay, search = lambdas("pay", "search")
+    got = group(findings((pay, 0), (search, 25), (pay, 50), (pay, 70)))
+    assert got.select("series", "event").rows() == [(pay, 1), (search, 2), (pay, 3), (pay, 3)]
+
+
+def slow_groups(frame, related, within):
+    """Events one by one, straight from the description."""
+    left, events = frame.sort("start", "series", "kind").select("series", "start").rows(), []
+    while left:
+
+        def company(row, left=left):
+            return sum(related(one[0], row[0]) and abs(one[1] - row[1]) <= within for one in left)
+
+        centre = max(left, key=company)  # the first of equals
+        runs = []
+        for row in (row for row in left if related(row[0], centre[0])):
+            if runs and row[1] - runs[-1][-1][1] <= within:
+                runs[-1].append(row)
+            else:
+                runs.append([row])
+        events.append(next(run for run in runs if centre in run))
+        left = [row for row in left if row not in events[-1]]
+    return events
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    rows=st.lists(st.tuples(st.sampled_from("abcdefg"), st.integers(0, 240)), min_size=1, max_size=25, unique=True),
+    pairs=st.sets(st.tuples(st.sampled_from("abcdefg"), st.sampled_from("abcdefg")), max_size=9),
+)
+def test_events_are_the_slow_ones_and_each_is_a_star_without_holes_in_time(rows, pairs):
+    both, names = pairs | {(b, a) for a, b in pairs}, dict(zip("abcdefg", lambdas(*"abcdefg"), strict=True))
+    service = {series: name for name, series in names.items()}
+    known = {f"{name} of mine": name for name in "abcdefg"}  # nobody is a mere thing between
+    frame = findings(*[(names[name], minute) for name, minute in rows])
+    got = group(frame.sample(fraction=1, shuffle=True, seed=3), edges=edges(*pairs), services=known)
+    assert got.equals(group(frame, edges=edges(*pairs), services=known))
+    assert got.drop("event").equals(frame.sort("start", "series", "kind"))
+    assert got["event"].unique(maintain_order=True).to_list() == list(range(1, got["event"].max() + 1))
+
+    def related(a, b):
+        return a == b or (service[a], service[b]) in both
+
+    for part in got.partition_by("event"):
+        series = part["series"].to_list()
+        assert any(all(related(one, other) for other in series) for one in series)
+        assert (part["start"].diff().drop_nulls() <= timedelta(minutes=30)).all()
+    slow = set(map(frozenset, slow_groups(frame, related, timedelta(minutes=30))))
+    assert {frozenset(part.select("series", "start").rows()) for part in got.partition_by("event")} == slow
 
 
 def benchmark():

@@ -227,8 +227,117 @@ def test_bad_input():
         ({"threshold": 1, "direction": "up"}, "above or below"),
         ({"threshold": 1, "of": "peak"}, "value or level"),
         ({"threshold": 1, "paths": 10}, "100 .* to 10,000"),
+        ({"threshold": 1, "paths": 200.5}, "whole number"),
+        ({"threshold": 1, "paths": "many"}, "whole number"),
+        ({"threshold": True}, "finite number"),
+        ({"threshold": {"a": False}}, "finite number"),
+        ({"threshold": 1, "days": "a"}, "at most 730"),
+        ({"threshold": 1, "days": None}, "at most 730"),
+        ({"threshold": 1, "level": "x"}, "between 0 and 1"),
+        ({"threshold": 1, "level": None}, "between 0 and 1"),
     ):
         with pytest.raises(InputError, match=says):
             time_to(good, **wrong)
     with pytest.raises(InputError, match="time zone"):
         time_to(good.with_columns(pl.col("timestamp").dt.replace_time_zone(None)), 1)
+    with pytest.raises(InputError, match="100 of 100 rows have none"):
+        time_to(good.with_columns(series=pl.lit(None, pl.String)), 1)
+
+
+# --- bursts
+
+
+@pytest.mark.parametrize("every", [1, 2, 3, 5])
+@pytest.mark.parametrize("noise", [0.0, 2.0])
+def test_bursts_of_one_height_come_again(every, noise):
+    y = 100 + np.random.default_rng(0).normal(0, noise, 480)
+    y[13 :: 24 * every] = 500
+    got = one(y, 400, direction="above")
+    assert got["probability"] > 0.99
+    assert got["early"] <= got["median"] < START + 20 * DAY + 2 * every * DAY
+
+
+def test_what_is_drawn_on_top_is_what_there_was():
+    """Shares of what is drawn beside those of the past; beyond the largest, an exponential tail has the mean it should."""
+    rng = np.random.default_rng(2)
+    above = np.where(rng.uniform(size=800) < 0.06, 300.0, rng.normal(0, 1, 800))
+    drawn = crossing._on_top(above, 1, np.zeros(500, int), 400, rng)
+    for line in (-1, 0, 1, 150, 299):
+        assert (drawn > line).mean() == pytest.approx((above > line).mean(), abs=0.01)
+    beyond = []
+    for seed in range(300):
+        past = np.random.default_rng(seed).exponential(5, 300)
+        drawn = crossing._on_top(past, 1, np.zeros(200, int), 200, np.random.default_rng(seed))
+        beyond.append(np.exp(-np.quantile(drawn, [0.99, 0.999]) / 5))
+    assert np.mean(beyond, axis=0) == pytest.approx([0.01, 0.001], rel=0.35)
+
+
+# --- lines that cannot be reached, and lines that have been
+
+
+def test_never_negative_does_not_become_so():
+    rng = np.random.default_rng(0)
+    y = np.maximum(60 - np.arange(480) / 8 + rng.normal(0, 1, 480), 0)
+    got = one(y, -5, direction="below")
+    assert got["probability"] == 0
+    assert [got[k] for k in TIMES] == [None] * 3
+    assert got["now"] >= 0
+    assert one(y[:400], 0, direction="below")["probability"] == 1
+    assert one(y[:400] - 15, -20, direction="below")["probability"] > 0.9  # has been negative: may be again
+
+
+@pytest.mark.parametrize("value", [0.0, 50.0, -3.0])
+def test_auto_on_the_line(value):
+    noise = np.random.default_rng(0).choice([-1.0, 0, 0, 0, 1], 200)
+    for y in (np.full(200, value), value + noise):
+        got = one(y, value)
+        assert (got["direction"], got["probability"]) == ("above", 1)
+        assert got["early"] == got["median"] == got["late"] == START + timedelta(hours=199)
+
+
+# --- uneven times
+
+
+@pytest.mark.parametrize("period_s", [10, 60, 300, 3600])
+def test_nearly_even_times_are_made_even(period_s):
+    rng = np.random.default_rng(1)
+    for _ in range(20):
+        slots = np.flatnonzero(rng.uniform(size=900) < 0.9)
+        seconds = 1e9 + period_s * slots + rng.normal(0, period_s / 400, len(slots))
+        even = crossing._even(seconds)
+        assert (np.diff(even) == period_s * np.diff(slots)).all()
+        assert abs(even[0] - 1e9 - period_s * slots[0]) <= (1 if period_s > 300 else 0)
+
+
+@given(st.lists(st.integers(1, 400), min_size=1, max_size=60), st.sampled_from([1, 60, 300, 0.5]))
+@settings(max_examples=100, deadline=None)
+def test_times_are_moved_by_half_a_step_at_most_and_stay_in_order(gaps, period_s):
+    seconds = 1e9 + np.cumsum(gaps) * period_s
+    even = crossing._even(seconds)
+    steps = np.diff(even)
+    assert (steps >= 0).all()
+    if even is not seconds:
+        assert np.abs(even - seconds).max() <= 1.01 * max(np.median(np.diff(seconds)), 1)
+        once = steps[steps > 0]
+        assert (
+            np.allclose(once / once.min(), np.round(once / once.min()), atol=1e-3) or once.min() > np.median(once) / 2
+        )
+
+
+def test_times_on_a_grid_stay():
+    slots = np.flatnonzero(np.random.default_rng(3).uniform(size=4000) < 0.08)
+    for seconds in (
+        1e9 + 300.0 * slots,
+        1e9 + 0.25 * np.arange(99),
+        1e9 + 60.4 * np.arange(5000),
+        np.array([5.0]),
+        np.array([]),
+    ):
+        assert crossing._even(seconds) is seconds
+
+
+def test_times_as_they_like_have_their_median_step():
+    seconds = np.cumsum(np.random.default_rng(1).exponential(300, 1000))
+    steps = np.diff(crossing._even(seconds))
+    usual = np.median(np.diff(seconds))
+    assert steps[steps > 0].min() == pytest.approx(usual, abs=1)

@@ -490,3 +490,86 @@ def test_prophet_knows_holidays():
         for name, options in (("without", {"yearly_seasonality": False}), ("with", {"yearly_seasonality": False, "country": "US"}))
     }  # fmt: skip
     assert told["with"] < 60 < 90 < told["without"]
+
+
+# --- short histories
+
+
+@pytest.mark.parametrize("n", [60, 300, 580])
+@pytest.mark.parametrize("h", [1, 12])
+def test_intervals_of_less_than_two_days_hold_what_they_promise(n, h):
+    rng = np.random.default_rng(3)
+    noise = (rng.normal(0, 1, (40, n + h)), rng.exponential(1, (40, n + h)), rng.standard_t(4, (40, n + h)))
+    came = np.concatenate([50 + v for v in noise])
+    got = forecast(pl.concat([points(y[:n], 300, f"s{i}") for i, y in enumerate(came)]), h)
+    lo, hi = (got[c].to_numpy().reshape(-1, h) for c in ("lo", "hi"))
+    held = ((came[:, n:] >= lo) & (came[:, n:] <= hi)).mean()
+    assert 0.89 <= held <= 0.99  # 120 series: three standard errors of one step each are 0.06
+
+
+@pytest.mark.parametrize(
+    ("n", "day", "h"), [(60, 288, 1), (570, 288, 12), (1152, 288, 288), (1000, 24, 24), (8, 1440, 2)]
+)
+def test_there_are_many_rehearsals_of_a_short_history(n, day, h):
+    got = rehearsal.rehearse(np.arange(float(n)), np.ones(n, bool), h, day, ["level"])
+    assert got.origins[0] == (min(max(2 * day, n // 4), n - h) if n >= 4 * day else n // 2)
+    assert got.origins[-1] == n - h
+    assert len(got.origins) >= min(24, n - h - got.origins[0] + 1)
+
+
+# --- at the door
+
+
+def test_bad_scalars():
+    good = points(daily(5))
+    for wrong, says in (
+        ({"horizon": True}, "whole number"),
+        ({"horizon": "5"}, "whole number"),
+        ({"horizon": 5, "level": "x"}, "between 0 and 1"),
+        ({"horizon": 5, "level": None}, "between 0 and 1"),
+        ({"horizon": 5, "level": True}, "between 0 and 1"),
+        ({"horizon": 5, "level": np.nan}, "between 0 and 1"),
+        ({"horizon": 5, "model": "prophet", "prophet": "US"}, "dict"),
+    ):
+        with pytest.raises(InputError, match=says):
+            forecast(good, **wrong)
+    assert len(forecast(good, np.int64(3), level=np.float64(0.5))) == 3
+    with pytest.raises(InputError, match="10 of 120 rows have none"):
+        forecast(good.with_columns(series=pl.when(pl.int_range(pl.len()) >= 10).then("series")), 3)
+
+
+# --- uneven times
+
+
+def uneven(seconds):
+    y = points(np.resize(daily(10), len(seconds)))
+    return y.with_columns(pl.lit(START) + pl.duration(microseconds=pl.Series((seconds * 1e6).astype(int)))).select(
+        "series", timestamp="literal", value="value"
+    )
+
+
+def test_a_forecast_of_nearly_even_times_is_on_even_ones():
+    rng = np.random.default_rng(1)
+    frame = uneven(300 * np.arange(1000) + rng.normal(0, 0.5, 1000))
+    got = forecast(frame, 288)["timestamp"]
+    assert got.to_list() == [START + timedelta(seconds=300 * (1000 + i)) for i in range(288)]
+
+
+def test_a_forecast_of_times_as_they_like_reaches_as_far_as_their_steps():
+    frame = uneven(np.cumsum(np.random.default_rng(1).exponential(300, 1000)))
+    got = forecast(frame, 100)["timestamp"]
+    usual = frame["timestamp"].diff().median()
+    assert got[-1] - got[0] == pytest.approx(99 * usual, abs=timedelta(seconds=99))
+    assert timedelta(0) < got[0] - frame["timestamp"].max() < 2 * usual
+
+
+def test_nearly_even_times_are_made_even_where_silence_is_zero():
+    rng = np.random.default_rng(1)
+    frame = uneven(300 * np.flatnonzero(rng.uniform(size=1000) < 0.9))
+    late = frame.with_columns(
+        pl.col("timestamp") + pl.duration(milliseconds=pl.Series(rng.integers(0, 800, len(frame))))
+    )
+    got = forecast(late, 50, gaps="zero")
+    assert got["timestamp"].diff().drop_nulls().unique().to_list() == [timedelta(seconds=300)]
+    want = forecast(frame, 50, gaps="zero")
+    assert np.abs(got["mean"].to_numpy() - want["mean"].to_numpy()).max() < 1e-6

@@ -15,6 +15,31 @@ import polars as pl
 from ..frames import POINTS, UTC_TIME, InputError, door
 from .trend import _each, _filled, _grid, _repeat, _sen
 
+# %% ../../nbs/31_forecast_crossing.ipynb #ab57d683
+def _even(seconds: np.ndarray) -> np.ndarray:  # times of the points, ascending; the same on a grid, where they were not
+    steps = np.round(np.diff(seconds), 3)
+    if len(steps := steps[steps > 0]) < 3:
+        return seconds
+    usual, (values, counts) = float(np.median(steps)), np.unique(steps, return_counts=True)
+    mode, grain = float(values[counts.argmax()]), float(np.gcd.reduce(np.round(steps * 1000).astype(np.int64))) / 1000
+    if grain >= 0.1 * usual or (mode >= 0.01 * usual and np.mean(_off(steps, mode) < 0.002) >= 0.9):
+        return seconds
+    period = usual
+    if np.mean(_off(steps, usual) <= 0.05 * usual) >= 0.9:
+        rounds = np.round(steps / usual)
+        period = float(steps[rounds > 0].sum() / rounds.sum())
+    whole = round(period)
+    if whole >= 1 and abs(period - whole) * (seconds[-1] - seconds[0]) < 0.5 * whole**2:  # half a step at the end, at most
+        period = float(whole)
+    period = max(round(period, 3), 0.001)
+    slot = np.round((seconds - seconds[0]) / period)
+    late = float(np.median(seconds - seconds[0] - slot * period))
+    return round(seconds[0] + late, 0 if period >= 10 else 3) + slot * period
+
+
+def _off(steps: np.ndarray, period: float) -> np.ndarray:  # how far each step is from a whole number of periods, at least one
+    return np.abs(steps - np.maximum(np.round(steps / period), 1) * period)
+
 # %% ../../nbs/31_forecast_crossing.ipynb #6ef3c867
 @dataclass(frozen=True)
 class _Blocks:
@@ -85,15 +110,15 @@ def _state(blocks: _Blocks) -> _State:
 # %% ../../nbs/31_forecast_crossing.ipynb #09625cc2
 def _on_top(above: np.ndarray, day: int, slots: np.ndarray, paths: int, rng) -> np.ndarray:  # paths × slots, drawn from the past
     at = np.arange(len(above)) % day
-    usual = np.array([np.median(same) if len(same := (v := above[at == slot])[np.isfinite(v)]) else 0.0 for slot in range(day)])
+    usual = np.array([np.quantile(same, 0.5, method="lower") if len(same := (v := above[at == slot])[np.isfinite(v)]) else 0.0 for slot in range(day)])
     rest = above - usual[at]
     rest = np.sort(rest[np.isfinite(rest)])
-    beyond = rest[rest >= (top := np.quantile(rest, 0.9))] - top
-    excess = beyond.mean() * len(beyond) / rng.gamma(len(beyond), 1, (paths, 1))  # as unsure as so few leave it
-    chance = rng.uniform(size=(paths, len(slots)))
-    drawn = rest[(chance * len(rest)).astype(int)]
-    drawn = np.where(chance > 0.9, top + excess * rng.exponential(1, chance.shape), drawn)
-    return usual[slots] + drawn
+    few = max(1, min(10, len(rest) // 10))
+    beyond = rest[-few:] - rest[-few - 1]
+    excess = beyond.sum() / rng.gamma(few, 1, (paths, 1))  # as unsure as so few leave it
+    rank = (rng.uniform(size=(paths, len(slots))) * (len(rest) + 1)).astype(int)
+    larger = np.where(rank == len(rest), excess * rng.exponential(1, rank.shape), 0.0)
+    return usual[slots] + rest[np.minimum(rank, len(rest) - 1)] + larger
 
 
 def _first_crossing(state: _State, blocks: _Blocks, threshold: float, steps: int, of: str, paths: int) -> np.ndarray:  # block number from 1, inf for never
@@ -118,9 +143,10 @@ _MOST_DAYS, _MOST_TIMES = 730.0, 50  # how far ahead, in days and in times the h
 
 
 def _time_to_one(name: str, seconds: np.ndarray, x: np.ndarray, threshold: float, days: float, level: float, direction: str, of: str, paths: int) -> dict:
-    begin, period, y = _grid(seconds, x)
+    begin, period, y = _grid(_even(seconds), x)
     end, days = begin + len(y) * period, min(days, _MOST_TIMES * len(y) * period / 86400)
-    up = direction == "above" or (direction == "auto" and float(np.median(x[-max(len(x) // 8, 1) :])) < threshold)
+    lately = float(np.median(x[-max(len(x) // 8, 1) :]))
+    up, there = direction == "above" or (direction == "auto" and lately <= threshold), direction == "auto" and lately == threshold
     row = dict.fromkeys(_COLUMNS) | {
         "series": name, "threshold": threshold, "direction": "above" if up else "below", "level": level, "until": int((end + days * 86400) * 1e6),
     }
@@ -129,8 +155,11 @@ def _time_to_one(name: str, seconds: np.ndarray, x: np.ndarray, threshold: float
     if len(blocks.middle) < 8:
         return row
     state = _state(blocks)
-    row |= {"now": sign * state.level, "slope_per_day": sign * state.slope * 86400 / blocks.seconds}
-    if state.level >= sign * threshold:
+    low = 0.0 if x.min() >= 0 else -math.inf  # what was never negative does not become so
+    row |= {"now": max(sign * state.level, low), "slope_per_day": sign * state.slope * 86400 / blocks.seconds}
+    if not up and threshold < low:
+        return row | {"probability": 0.0}
+    if there or state.level >= sign * threshold:
         return row | {"probability": 1.0} | dict.fromkeys(("early", "median", "late"), int(seconds[-1] * 1e6))
     steps = max(1, math.ceil(days * 86400 / blocks.seconds))
     first = _first_crossing(state, blocks, sign * threshold, steps, of, paths)
@@ -146,7 +175,7 @@ def time_to(
     *,
     days: float = 90.0,  # how far ahead to look, at most 730
     level: float = 0.95,  # probability that the crossing lies between `early` and `late`, in (0, 1)
-    direction: str = "auto",  # above, below, or auto: from where the series lately is
+    direction: str = "auto",  # above, below, or auto: from where the series lately is; on the line, it is above
     of: str = "value",  # value: the first single value beyond; level: the usual value, without rhythm and bursts
     paths: int = 1000,  # futures drawn
 ) -> pl.DataFrame:  # one row a series
@@ -156,17 +185,20 @@ def time_to(
     `probability` (of crossing before `until`), `median` (half of the futures have crossed), `early` and `late` (they have
     crossed between them with probability `level`), `until` (days ahead, or 50 times the history where that is sooner). A time that lies beyond `until`
     is null. A series whose
-    level is beyond the threshold already has probability 1 and the time of its last value. Fewer than 8 blocks of history say
-    nothing: the probability is null. A series without finite values, or without a threshold in the dict, has no row.
+    level is beyond the threshold already, or with `auto` lies on it, has probability 1 and the time of its last value; one that was never negative has
+    probability 0 of falling below a negative threshold. Fewer than 8 blocks of history say
+    nothing: the probability is null. A series without usable values (finite, at most 1e100 in size), or without a threshold in the dict, has no row. Uneven times are moved to even ones, a whole number of
+    seconds apart where that fits.
 
     A local level with drift (Harvey 1989), fitted by its variogram to blocks of hours, with the block's own extremes on top.
     Assumes that the slope goes on; a launch, a clean-up job or a limit that stops the growth is not in it. Look no further
     ahead than a few times the history: beyond, the width is right only if nothing changes.
 
     Raises InputError for a threshold that is no finite number, days outside (0, 730], a level outside (0, 1), another
-    direction or `of`, or paths outside 100 to 10,000.
+    direction or `of`, paths outside 100 to 10,000, or rows without the name of a series.
     """
     _check(threshold, days, level, direction, of, paths)
+    _named(points)
     rows = []
     for name, seconds, x in _each(points):
         line = threshold.get(name) if isinstance(threshold, dict) else threshold
@@ -177,13 +209,26 @@ def time_to(
 # %% ../../nbs/31_forecast_crossing.ipynb #838b22d5
 def _check(threshold, days, level, direction, of, paths):
     lines = list(threshold.values()) if isinstance(threshold, dict) else [threshold]
-    if not all(isinstance(v, int | float | np.number) and math.isfinite(v) for v in lines):
+    if not all(_is_number(v) and math.isfinite(v) for v in lines):
         raise InputError(f"threshold needs a finite number, or a dict of series to finite numbers; it is {threshold!r}")
-    if not 0 < days <= _MOST_DAYS:
-        raise InputError(f"days needs a number above 0, at most {_MOST_DAYS:.0f}; it is {days}")
-    if not 0 < level < 1:
-        raise InputError(f"level needs a number between 0 and 1, such as 0.95; it is {level}")
+    if not (_is_number(days) and 0 < days <= _MOST_DAYS):
+        raise InputError(f"days needs a number above 0, at most {_MOST_DAYS:.0f}; it is {days!r}")
+    if not (_is_number(level) and 0 < level < 1):
+        raise InputError(f"level needs a number between 0 and 1, such as 0.95; it is {level!r}")
     if direction not in ("auto", "above", "below") or of not in ("value", "level"):
         raise InputError(f"direction needs auto, above or below, and of needs value or level; they are {direction!r} and {of!r}")
-    if not 100 <= paths <= 10_000:
-        raise InputError(f"paths needs 100 (fewer are too rough to act on) to 10,000; it is {paths}")
+    if not (_is_whole(paths) and 100 <= paths <= 10_000):
+        raise InputError(f"paths needs a whole number, 100 (fewer are too rough to act on) to 10,000; it is {paths!r}")
+
+
+def _is_whole(v) -> bool:  # True and False are no numbers here
+    return isinstance(v, int | np.integer) and not isinstance(v, bool)
+
+
+def _is_number(v) -> bool:
+    return _is_whole(v) or isinstance(v, float | np.floating)
+
+
+def _named(points: pl.DataFrame):
+    if missing := points["series"].null_count():
+        raise InputError(f"series needs a name in every row; {missing} of {len(points)} rows have none. Name or drop them: points.drop_nulls('series')")

@@ -14,7 +14,7 @@ import polars as pl
 
 from ..frames import FORECASTS, POINTS, InputError, door
 from .counts import forecast_counts, mostly_zero
-from .crossing import time_to
+from .crossing import _even, _is_number, _is_whole, _named, time_to
 from .forecasters import FORECASTERS, Past, able
 from .rehearsal import choose, middle, rehearse, widths
 from .trend import _each, _filled, _grid, _period
@@ -28,7 +28,7 @@ _MOST = 200_000  # slots of a series whose gaps are zeros
 
 
 def _forecast_one(seconds: np.ndarray, x: np.ndarray, h: int, level: float, model: str, zero: tuple[float, float] | None = None) -> dict:
-    begin, period, y = _grid(seconds, x) if zero is None else _zeroed(seconds, x, *zero)
+    begin, period, y = _grid(_even(seconds), x) if zero is None else _zeroed(seconds, x, *zero)
     end = begin + (len(y) - 1) * period
     day = max(int(round(86400 / period)), 1)
     y = y[-min(len(y), max(_KEEP * day, 1000)) :]
@@ -48,10 +48,14 @@ def _forecast_one(seconds: np.ndarray, x: np.ndarray, h: int, level: float, mode
 
 
 def _zeroed(seconds: np.ndarray, x: np.ndarray, first: float, last: float) -> tuple[float, float, np.ndarray]:  # as `_grid`, zero where nothing is
+    even = _even(seconds)
+    if np.abs(even - seconds).max() < 0.05 * np.median(np.diff(seconds, append=np.inf)):  # early or late by little; else the times are those of rare events
+        seconds = even
     steps = np.diff(np.unique(np.round(seconds).astype(np.int64)))
     period = float(np.gcd.reduce(steps)) if len(steps) else _period(seconds)  # sparse: the most frequent step may be hours
     period = period if (last - first) / period < _MOST else max(_period(seconds), (last - first) / _MOST)
-    before, size = int((seconds[0] - first) // period), int((seconds[0] - first) // period + (last - seconds[0]) // period) + 1
+    before = max(int((seconds[0] - first) // period), 0)
+    size = before + max(int((last - seconds[0]) // period), 0) + 1
     slot = np.minimum(np.round((seconds - seconds[0]) / period).astype(np.int64) + before, size - 1)
     count, total = np.bincount(slot, minlength=size), np.bincount(slot, weights=x, minlength=size)
     return seconds[0] - before * period, period, total / np.maximum(count, 1)
@@ -77,7 +81,7 @@ def _prophet(seconds: np.ndarray, x: np.ndarray, h: int, level: float, options: 
         from prophet import Prophet
     except ImportError:
         raise InputError("model='prophet' needs Prophet: pip install 'lift_insights[prophet]', or use model='auto'") from None
-    begin, period, y = _grid(seconds, x)
+    begin, period, y = _grid(_even(seconds), x)
     if np.isfinite(y).sum() < 3:
         raise InputError(f"model='prophet' needs at least 3 points a series; there are {int(np.isfinite(y).sum())}. Use model='auto'")
     times = begin + period * np.arange(len(y) + h)
@@ -127,27 +131,32 @@ def forecast(
     `auto` takes the median of the three models (`a+b+c`) with the least absolute error in rehearsals on the series itself,
     or `counts` where whole numbers are mostly zero. So `mean` is the middle of what is likely; of `counts`, it is the
     expected number, a fraction, and `hi` a whole number. Intervals are conformal: they hold what would have held `level` of
-    the rehearsals' errors. Where a series was never negative nothing is negative. What never moved has an interval
+    the rehearsals' errors. They were measured at 0.95, where they hold 95 % (`benchmarks/forecast.py`); on the same series 0.5 holds 59 %, 0.8 holds
+    84 % and 0.99 holds 98 %. Where a series was never negative nothing is negative. What never moved has an interval
     without width. Prophet's intervals are its own.
 
-    Infinite values and NaN are left out, values at the same time averaged, gaps bridged or taken for zeros, order does
+    Values that are infinite, NaN or beyond 1e100 in size are left out, values at the same time averaged, uneven times moved to even ones (a whole
+    number of seconds apart where that fits, else the median step), gaps bridged or taken for zeros, order does
     not matter; the last six weeks are looked at. A model that needs more history than there is falls back to the median of the last quarter
     of a day; fewer than 8 points give their median with a wide interval, one point has no interval. A series without
     finite values has no rows.
 
-    Raises InputError for a horizon below 1, a level outside (0, 1), an unknown model or `gaps`, options without
+    Raises InputError for rows without the name of a series, a horizon below 1, a level outside (0, 1), an unknown model or `gaps`, options without
     `model="prophet"` or that Prophet does not take, and prophet where it is not installed. Sources: see `forecasters`, `rehearsal`, `counts`.
     """
-    if not isinstance(horizon, int | np.integer) or horizon < 1:
+    if not _is_whole(horizon) or horizon < 1:
         raise InputError(f"horizon needs a whole number of steps, at least 1; it is {horizon!r}")
-    if not 0 < level < 1:
-        raise InputError(f"level needs a number between 0 and 1, such as 0.95; it is {level}")
+    if not (_is_number(level) and 0 < level < 1):
+        raise InputError(f"level needs a number between 0 and 1, such as 0.95; it is {level!r}")
     if model not in (names := ("auto", "counts", "prophet", *FORECASTERS)):
         raise InputError(f"model needs one of {', '.join(names)}; it is {model!r}")
+    if not isinstance(prophet, dict | None):
+        raise InputError(f"prophet needs a dict of arguments of Prophet; it is {prophet!r}")
     if prophet and model != "prophet":
         raise InputError(f"prophet={prophet} has a meaning with model='prophet' only; model is {model!r}")
     if gaps not in ("bridge", "zero") or (gaps == "zero" and model == "prophet"):
         raise InputError(f"gaps needs bridge, or zero with a model other than prophet; it is {gaps!r} with {model!r}")
+    _named(points)
     frames, zero = [FORECASTS.empty()], _span(points) if gaps == "zero" else None
     for name, seconds, x in _each(points):
         told = _prophet(seconds, x, horizon, level, prophet or {}) if model == "prophet" else _forecast_one(seconds, x, horizon, level, model, zero)

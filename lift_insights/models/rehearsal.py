@@ -32,10 +32,13 @@ def rehearse(
     day: int,  # values a day
     names: list[str],  # models to try
 ) -> Rehearsal:  # of min(h, a third of the series) steps
-    """Forecasts from 24 to 96 origins in the past, the more the shorter the horizon; from two days or a quarter of the series on."""
+    """Forecasts from 24 to 96 origins in the past, the more the shorter the horizon.
+
+    The first is after two days, or half of a shorter series, but never before a quarter of it.
+    """
     n = len(y)
     h = max(1, min(h, n // 3))
-    first = min(max(2 * day, n // 4), n - h)
+    first = min(max(min(2 * day, n // 2), n // 4), n - h)
     origins = np.unique(np.linspace(first, n - h, int(np.clip(240 // h, 24, 96))).astype(int))
     pasts = [Past(y[:o], day) for o in origins]
     told = np.array([[FORECASTERS[name](past, h) for past in pasts] for name in names])
