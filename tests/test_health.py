@@ -3,6 +3,7 @@
 import math
 from datetime import UTC, datetime, timedelta
 
+import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
@@ -44,7 +45,7 @@ NOW_VALUES = st.fixed_dictionaries({
     "errors": st.lists(st.floats(0, 1), min_size=4, max_size=4),
     "latency": st.lists(st.floats(0, 5000), min_size=4, max_size=4),
     "saturation": st.lists(st.floats(0, 1.5), min_size=4, max_size=4),
-    "traffic": st.lists(st.floats(0, 500), min_size=4, max_size=4),
+    "traffic": st.lists(st.floats(1, 500), min_size=4, max_size=4),
 })  # fmt: skip
 
 
@@ -52,7 +53,9 @@ NOW_VALUES = st.fixed_dictionaries({
 @settings(max_examples=150, deadline=None)
 def test_worse_never_scores_better(values, signal, at, by, normal):
     worse = {**values, signal: [*values[signal]]}
-    worse[signal][at] = max(0.0, worse[signal][at] - by) if signal == "traffic" else worse[signal][at] + by
+    worse[signal][at] += by
+    if signal == "traffic":  # less in one period only would also take that period's failures away
+        worse[signal] = [v / (1 + by) if at else 0.0 for v in values[signal]]
     assert judge(worse, normal=normal)["score"] <= judge(values, normal=normal)["score"] + 1e-9
 
 
@@ -60,7 +63,7 @@ def test_worse_never_scores_better(values, signal, at, by, normal):
 @settings(max_examples=100, deadline=None)
 def test_a_small_step_is_a_small_change(values, signal, at, normal):
     moved = {**values, signal: [*values[signal]]}
-    moved[signal][at] += 1e-6 * USUAL[signal]
+    moved[signal][at] += 1e-8 * USUAL[signal]
     assert judge(moved, normal=normal)["score"] == pytest.approx(judge(values, normal=normal)["score"], abs=0.01)
 
 
@@ -99,7 +102,7 @@ def test_what_the_words_say():
         "objective": 0.01, "note": "worse than its objective",
     }  # fmt: skip
     gone = judge({**base, "traffic": [0.0] * 4})
-    assert gone["score"] == pytest.approx(100 * (1 - 0.8))
+    assert gone["score"] == 0
     assert gone["reasons"][0]["signal"] == "traffic"
     unusual = judge({**base, "latency": [110.0] * 4}, objectives={"latency": 1000.0})
     assert unusual["reasons"][0]["note"] == "worse than its usual"
@@ -135,12 +138,12 @@ def test_the_unknown_is_not_healthy():
     half = judge({**base, "latency": [None, 80.0, None, 80.0]})
     assert half["score"] == 100
     idle = judge({"saturation": [0.4] * 4, "traffic": [0.0] * 4})
-    assert idle["score"] == pytest.approx(20)  # no request can fail where there is none
+    assert (idle["score"], idle["coverage"] > 0) == (0, True)  # no request can fail where there is none
     alone = score(frame({"traffic": [5.0] * 4})).row(0, named=True)
     assert (alone["score"], alone["coverage"]) == (None, 0)
     never = score(frame({"errors": [0.0] * 4})).row(0, named=True)
     assert never["score"] == 100
-    assert never["coverage"] == pytest.approx(1 / 3.2)
+    assert never["coverage"] == pytest.approx(1 / 3.4)
     promised = score(frame({"errors": [0.0] * 4}), objectives={"a": {"latency": 100.0}}).row(0, named=True)
     assert promised["score"] is None
 
@@ -166,7 +169,7 @@ def test_each_signal_has_its_own_period():
     fine = [("a", "saturation", NOW + timedelta(minutes=i), 0.2) for i in range(60)]
     got = score(pl.concat([rows, pl.DataFrame(fine, SIGNALS.columns, orient="row")])).row(0, named=True)
     assert got["score"] == 100
-    assert got["coverage"] == pytest.approx(1.6 / 3.2)
+    assert got["coverage"] == pytest.approx(1.6 / 3.4)
 
 
 def test_nights_are_compared_with_nights():
@@ -210,6 +213,9 @@ def test_order_duplicates_and_what_is_not_finite():
         ({"objectives": {"speed": 1}}, "'speed'"),
         ({"weights": {"errors": 1.1}}, "from 0 to 1"),
         ({"since": "2026-03-01T00:00:00"}, "no time zone"),
+        ({"until": "2026-03-01T00:00:00"}, "no time zone"),
+        ({"since": NOW, "until": NOW}, "later than since"),
+        ({"weights": dict.fromkeys(USUAL, 0)}, "all 0"),
     ],
 )
 def test_bad_arguments_are_refused(kw, says):
@@ -284,3 +290,110 @@ def test_blocks_are_the_slow_ones():
     got = health._blocks(pl.Series(seconds).to_numpy(), pl.Series(values).to_numpy(), 30000.0, 1200.0, 2)
     slow = [sum(values[k : k + 4]) / 4 for k in range(96, -1, -4)]
     assert list(got) == pytest.approx(slow)
+
+
+def lambda_hours(invocations, errors, name="pay"):
+    """A day of 100 requests a minute without errors, then an hour as told; None is a minute of which CloudWatch says nothing."""
+    pay = {"FunctionName": name}
+    day = [points("AWS/Lambda", "Invocations", "Sum", [100.0] * 1440, pay, step=1),
+           points("AWS/Lambda", "Errors", "Sum", [0.0] * 1440, pay, step=1)]  # fmt: skip
+    hour = [points("AWS/Lambda", metric, "Sum", values, pay, step=1).with_columns(pl.col("timestamp") + timedelta(days=1))
+            for metric, values in (("Invocations", invocations), ("Errors", errors))]  # fmt: skip
+    return pl.concat(day + hour)
+
+
+SINCE = NOW + timedelta(days=1)
+
+
+def test_errors_are_weighed_by_the_requests():
+    quiet = score(lambda_hours([1000.0] * 59 + [1.0], [0.0] * 59 + [1.0]), since=SINCE).row(0, named=True)
+    busy = score(lambda_hours([1.0] * 59 + [6000.0], [0.0] * 59 + [300.0]), since=SINCE).row(0, named=True)
+    shares = [next(r["observed"] for r in got["reasons"] if r["signal"] == "errors") for got in (quiet, busy)]
+    assert shares == pytest.approx([1 / 59001, 300 / 6059])
+    assert quiet["score"] == 100
+    assert busy["score"] < 15
+
+
+def test_the_past_is_weighed_too():
+    seconds, values, weights = (pl.Series(v).to_numpy() for v in ([0.0, 1, 2, 3], [0.0, 1, 0.5, 0.5], [99.0, 1, 0, 0]))
+    assert list(health._blocks(seconds, values, 4.0, 2.0, 1, weights)) == pytest.approx([0.01])  # no request, no share
+
+
+@given(
+    st.lists(st.tuples(st.integers(1, 1000), st.floats(0, 1)), min_size=4, max_size=4),
+    st.integers(0, 3),
+    st.floats(0, 1),
+)
+@settings(max_examples=80, deadline=None)
+def test_more_failed_of_as_many_never_scores_better(minutes, at, more):
+    total, shares = [float(n) for n, _ in minutes], [share for _, share in minutes]
+    worse = [s + (1 - s) * more if i == at else s for i, s in enumerate(shares)]
+    rest = {"latency": [80.0] * 4, "saturation": [0.4] * 4, "traffic": total}
+    assert judge({**rest, "errors": worse})["score"] <= judge({**rest, "errors": shares})["score"] + 1e-9
+
+
+def test_silence_is_as_bad_as_failing():
+    failing = [score(lambda_hours([v] * 60, [v] * 60), since=SINCE)["score"][0] for v in (100.0, 10.0, 1.0, 0.0)]
+    assert failing == sorted(failing, reverse=True)
+    assert failing[-1] == pytest.approx(0)
+    unknown = score(frame({"traffic": [0.0] * 4, "saturation": [0.1] * 4})).row(0, named=True)
+    assert unknown["score"] is None  # nobody says whether it should have traffic
+    nothing = score(frame({"traffic": [0.0] * 4})).row(0, named=True)
+    assert (nothing["score"], nothing["coverage"]) == (None, 0)
+
+
+def test_an_outage_within_the_judged_hour_is_seen():
+    other = lambda_hours([100.0] * 60, [0.0] * 60, "other")
+    seen = []
+    for dead in (0, 15, 30, 45, 60):
+        alive = lambda_hours([100.0] * (60 - dead), [0.0] * (60 - dead))
+        got = score(pl.concat([alive, other]), since=SINCE)
+        seen.append(got.filter(pl.col("service") == "pay")["score"][0])
+    assert seen[0] == 100
+    assert all(a > b for a, b in zip(seen, seen[1:]))
+    assert seen[2] < 60
+    assert seen[-1] == pytest.approx(0)
+
+
+def test_signals_that_break_off_have_no_score_and_gaps_lower_the_coverage():
+    base = {name: [v] * 20 for name, v in USUAL.items()}
+    got = [judge({**base, "errors": [0.004] * k + [None] * (20 - k)})["score"] for k in (20, 19, 18, 17, 12)]
+    assert got == [pytest.approx(100)] * 3 + [None] * 2
+    gaps = judge({**base, "errors": [0.004, None] * 9 + [0.004] * 2})
+    assert gaps["score"] == pytest.approx(100)
+    assert gaps["coverage"] == pytest.approx((2.4 + 11 / 20) / 3.4)
+
+
+def test_only_known_signals_with_a_weight_can_make_a_score():
+    got = score(frame({"errors": [1.0] * 4}), weights={"errors": 0}).row(0, named=True)
+    assert (got["score"], got["coverage"]) == (None, 0)
+
+
+@pytest.mark.parametrize("number", [200, 200.0, np.int64(200), np.float32(200)])
+def test_any_real_number_is_an_objective(number):
+    got = score(frame({"errors": [0.0] * 4, "latency": [200.0] * 4}), objectives={"latency": number}).row(0, named=True)
+    assert got["score"] == pytest.approx(60)
+    assert got["reasons"][0]["objective"] == 200.0
+
+
+def test_a_clock_that_is_ahead_needs_an_until():
+    base = {name: [v] * 12 for name, v in USUAL.items()}
+    rows = pl.concat([past(), frame(base), frame({"errors": [0.0]}, "b", NOW + timedelta(hours=3))])
+    assert score(rows, since=NOW).filter(pl.col("service") == "a")["score"][0] is None
+    got = score(rows, since=NOW, until=NOW + timedelta(hours=1)).filter(pl.col("service") == "a")
+    assert got["score"][0] == pytest.approx(100)
+    silent = score(rows, since=NOW, until=NOW + timedelta(hours=2)).filter(pl.col("service") == "a")
+    assert silent["score"][0] is None
+
+
+def test_how_many_values_an_error_metric_has_is_no_count_of_errors():
+    pay = {"FunctionName": "pay"}
+    got = signals(pl.concat([points("AWS/Lambda", "Invocations", "Sum", [10.0] * 4, pay),
+                             points("AWS/Lambda", "Errors", "SampleCount", [10.0] * 4, pay)]))  # fmt: skip
+    assert got["signal"].unique().to_list() == ["traffic"]
+
+
+def test_no_service_and_no_rows_are_no_crash():
+    rows = frame({"errors": [0.0] * 4})
+    assert score(rows.with_columns(service=pl.lit(None, pl.String))).is_empty()
+    assert score(rows.head(0), since=NOW, until=NOW + timedelta(hours=1)).is_empty()

@@ -1,6 +1,7 @@
 """Templates of log messages: what is masked, what merges, that a stream gives what a file gives, and rates of two windows."""
 
 import random
+import re
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -56,6 +57,9 @@ def template(line):
         ('{"level": "INFO", "text": "no such field"}', '{"level": <*>, "text": "no such field"}'),
         ('{"message": broken', '{"message": broken'),
         ("\x00\x01 odd\tbytes\r\n", "odd bytes"),
+        ('level=error msg="lost 5 rows of x" state=open n=3', 'level=error msg="lost <*> rows of x" state=open n=<*>'),
+        ('level="info" err=0x1F', 'level="info" err=<*>'),
+        ('{"level": "INFO", "msg": "Request completed in 5ms"}', "Request completed in <*>"),
         ("größe 5 straße", "größe <*> straße"),
     ],
 )
@@ -147,7 +151,7 @@ def test_odd_input_has_documented_answers():
     for bad in (["a"], pl.Series([1]), None):
         with pytest.raises(InputError, match="polars Series of text"):
             mine(bad)
-    for kw in ({"alike": 0}, {"alike": 1.1}, {"limit": 0}):
+    for kw in ({"alike": 0}, {"alike": 1.1}, {"limit": 0}, {"alike": "x"}, {"alike": None}, {"limit": None}):
         with pytest.raises(InputError, match="alike needs"):
             Miner(**kw)
     with pytest.raises(InputError, match="an id of the patterns"):
@@ -258,3 +262,64 @@ def test_compare_answers_in_kind_and_refuses_what_is_no_window():
         compare(frame, frame, ratio=0.5)
     assert compare(frame.head(0), frame.head(0), windows=WINDOWS).is_empty()
     assert compare(frame, frame).is_empty()
+
+
+def test_what_logfmt_says_is_compared():
+    def lines(message, start):
+        times = [start + timedelta(seconds=i) for i in range(1000)]
+        return pl.DataFrame({"timestamp": times, "message": [message] * 1000}).with_columns(
+            pl.col("timestamp").cast(pl.Datetime("us", "UTC"))
+        )
+
+    fine = lines('time=2026-01-01T00:00:00Z level=info msg="request completed" status=200', START)
+    bad = lines('time=2026-01-01T01:00:00Z level=error msg="database connection lost" status=500', LATER)
+    assert set(compare(fine, bad)["kind"]) == {"new", "vanished"}
+    louder = lines('time=2026-01-01T01:00:00Z level=error msg="request completed" status=500', LATER)
+    assert set(compare(fine, louder)["kind"]) == {"new", "vanished"}
+
+
+def test_thousands_of_sentences_of_one_shape_meet_few_others(monkeypatch):
+    rng, met, alike = random.Random(4), [], patterns._alike
+    monkeypatch.setattr(patterns, "_alike", lambda *a: met.append(1) or alike(*a))
+    words = ["".join(rng.choices("abcdefghij", k=7)) for _ in range(1500)]
+    found, _ = mine(text([f"event {w} done" for w in words]))
+    assert len(found) == len(set(words))
+    assert not met
+    mine(text([f"hello for {w}" for w in words]))
+    assert len(met) <= patterns._PEERS * len(words)
+
+
+@given(LINES)
+@settings(max_examples=60, deadline=None)
+def test_walking_gives_what_the_regex_gives(lines):
+    found, ids = mine(text(lines))
+    for pattern_id, said in found.select("pattern_id", "template").iter_rows():
+        first, *rest = map(patterns._fixed_part, said.split("<*>"))
+        if not rest:
+            continue
+        space = r"[\s\x00-\x1f]*"
+        walk = [re.compile(space + first), *map(re.compile, rest[:-1]), re.compile(rest[-1] + space + r"\Z")]
+        mine_ = [line for line, i in zip(lines, ids) if i == pattern_id]
+        assert [patterns._walked(line, walk) for line in mine_] == patterns._holes(text(mine_), said).to_list()
+
+
+def test_hundreds_of_holes_are_walked():
+    lines = text([" ".join(f"k{j}x={j + i}" for j in range(1000)) for i in range(3)])
+    found, ids = mine(lines)
+    holes = found["template"][0].count("<*>")
+    assert holes > 20
+    assert [len(p) for p in parameters(lines, found, ids)] == [holes] * 3
+
+
+def test_pandas_is_answered_in_pandas():
+    lines = ["took 5 ms", None, "took 7 ms"]
+    said = pd.Series(lines, index=[7, 8, 9])
+    found, ids = mine(said)
+    theirs, their_ids = mine(text(lines))
+    assert isinstance(found, pd.DataFrame)
+    assert found["template"].tolist() == theirs["template"].to_list()
+    assert (ids.tolist(), ids.index.tolist()) == (their_ids.to_list(), [7, 8, 9])
+    assert parameters(said, found, ids).tolist() == [["5 ms"], [], ["7 ms"]]
+    assert Miner().update(said).tolist() == ids.tolist()
+    with pytest.raises(InputError, match="Series of text"):
+        mine(pd.Series([1, 2]))

@@ -153,8 +153,9 @@ def test_odd_input_has_documented_answers():
     frame = points(np.random.default_rng(0).normal(size=50))
     assert describe(frame).equals(describe(frame.reverse()))
     assert isinstance(describe(frame.to_pandas()), pd.DataFrame)
-    with pytest.raises(InputError, match="between 0 and 1"):
-        describe(frame, level=1.0)
+    for level in (1.0, "x", None):
+        with pytest.raises(InputError, match="between 0 and 1"):
+            describe(frame, level=level)
     with pytest.raises(InputError, match="missing: value"):
         describe(frame.drop("value"))
 
@@ -167,7 +168,7 @@ def test_any_series_has_one_sensible_row(values, period_s):
         return
     got = row(values, period_s=period_s)
     assert 0 <= got["season_strength"] <= 1 if got["season_strength"] is not None else True
-    if got["slope_per_h"] is not None:
+    if got["lo"] is not None:
         assert got["lo"] <= got["slope_per_h"] <= got["hi"]
 
 
@@ -262,7 +263,7 @@ def test_crossed_is_the_slow_one():
             for b in range(3):
                 both = [(table[a, t], table[b, t + lag]) for t in range(40 - lag) if here[a, t] and here[b, t + lag]]
                 assert joint[a, b] == len(both)
-                assert got[a, b] == pytest.approx(np.mean([x * y for x, y in both]))
+                assert got[a, b] == pytest.approx(np.corrcoef(np.array(both).T)[0, 1])
 
 
 def test_an_autoregression_is_taken_away():
@@ -306,3 +307,68 @@ def test_any_series_have_sensible_lags(columns):
     assert got["p"].drop_nulls().is_between(0, 1).all()
     assert (got["q"].drop_nulls() >= got["p"].drop_nulls() - 1e-12).all()
     assert (got["lag_s"].drop_nulls() >= 0).all()
+
+
+@pytest.mark.parametrize("gap_days", [3, 60, 400])
+def test_noise_with_a_gap_has_no_trend(gap_days):
+    rng = np.random.default_rng(31)
+    late = pl.col("timestamp") + timedelta(days=gap_days)
+    rows = []
+    for k in range(40):
+        noise = points(50 + rng.normal(size=1200), 300, name=str(k))
+        rows.append(
+            noise.with_columns(timestamp=pl.when(pl.int_range(pl.len()) < 600).then("timestamp").otherwise(late))
+        )
+    got = describe(pl.concat(rows))
+    assert (got["direction"] == "flat").sum() >= 35
+    assert got["changes"].sum() <= 1
+    assert got["season_s"].is_null().sum() >= 38
+
+
+def test_a_season_and_a_change_are_found_beside_a_gap():
+    rng = np.random.default_rng(32)
+    i = np.arange(28 * 24)
+    whole = points(50 + 20 * np.sin(2 * np.pi * i / 24) + 15 * (i >= 500) + rng.normal(size=len(i)))
+    got = describe(whole.filter((pl.Series(i) < 200) | (pl.Series(i) >= 320))).row(0, named=True)
+    assert got["season_s"] == 86400
+    assert (got["changes"], got["direction"]) == (1, "flat")
+    assert abs((got["last_change"] - START) / timedelta(hours=1) - 500) <= 2
+
+
+@pytest.mark.parametrize("step", [0, -10, -20, -40, 40])
+def test_a_slope_with_a_step_is_both(step):
+    rng = np.random.default_rng(33)
+    i = np.arange(4032)
+    got = row(100 + 0.01 * i + step * (i >= 2016) + rng.normal(0, 5, 4032), period_s=300)
+    assert got["slope_per_h"] == pytest.approx(0.12, abs=0.01)
+    assert got["direction"] == "rising"
+    assert [c["size"] for c in got["change_points"]] == ([pytest.approx(step, abs=2)] if step else [])
+
+
+def test_few_points_say_no_direction():
+    for n in (2, 3, 4):
+        got = row([1.0, 2.0, 4.0, 8.0][:n])
+        assert got["slope_per_h"] > 0
+        assert (got["lo"], got["hi"], got["direction"]) == (None, None, None)
+    assert row([1.0, 2.0, 3.0, 4.0, 5.0])["direction"] == "rising"
+
+
+def test_a_season_within_the_hour_is_found_in_days_of_points():
+    rng = np.random.default_rng(34)
+    i = np.arange(288 * 14)
+    cron = 50 * (i % 12 == 0) + rng.normal(0, 2, len(i))
+    daily = 40 * np.sin(2 * np.pi * i / 288)
+    alone, both = row(100 + cron, period_s=300), row(100 + cron + daily, period_s=300)
+    assert (alone["season_s"], len(alone["seasons"])) == (3600, 1)
+    assert [s["season_s"] for s in both["seasons"]] == [86400, 3600]
+    noise = sum(row(rng.normal(size=4000), period_s=300)["season_s"] is not None for _ in range(10))
+    assert noise <= 1
+
+
+@given(st.integers(0, 1000), st.sampled_from([0.02, 0.2, 1.0]))
+@settings(max_examples=25, deadline=None)
+def test_no_correlation_is_beyond_one(seed, rate):
+    counts = np.random.default_rng(seed).poisson(rate, 400)
+    got = lags(several(counts, np.roll(counts, 5)))
+    for name in ("correlation", "surprise_correlation"):
+        assert got[name].drop_nulls().abs().le(1).all()

@@ -7,6 +7,7 @@ __all__ = ['SIGNALS', 'WEIGHTS', 'OBJECTIVES', 'MEANINGS', 'NAMES', 'signals', '
 
 # %% ../../nbs/34_health.ipynb #29610b54
 from datetime import datetime
+from numbers import Real
 
 import numpy as np
 import polars as pl
@@ -17,7 +18,7 @@ from .trend import _period
 
 # %% ../../nbs/34_health.ipynb #049c8e4e
 SIGNALS = Schema("signals", {"service": pl.String, "signal": pl.String, "timestamp": UTC_TIME, "value": pl.Float64})
-WEIGHTS = {"errors": 1.0, "latency": 0.8, "saturation": 0.6, "traffic": 0.8}  # share of the score that each can take away
+WEIGHTS = {"errors": 1.0, "latency": 0.8, "saturation": 0.6, "traffic": 1.0}  # share of the score that each can take away; silence as much as errors
 OBJECTIVES = {"errors": 0.01, "saturation": 0.8}  # used where nothing is said; of latency and traffic nobody knows what is meant
 
 # %% ../../nbs/34_health.ipynb #0a87dc8c
@@ -32,26 +33,30 @@ def _against_objective(signal: str, observed: float, objective: float) -> float:
 _FLOOR = {"errors": 0.001, "latency": 1.0, "saturation": 0.02, "traffic": 1.0}  # least spread, in the signal's unit
 
 
-def _usual(signal: str, blocks: np.ndarray) -> tuple[float, float]:  # usual value and spread of earlier stretches
+def _usual(signal: str, blocks: np.ndarray) -> tuple[float, float, float]:  # usual value, spread and low value (a tenth lie below) of earlier stretches
     middle = float(np.median(blocks))
-    return middle, max(1.4826 * float(np.median(np.abs(blocks - middle))), 0.1 * abs(middle), _FLOOR[signal])
+    spread = max(1.4826 * float(np.median(np.abs(blocks - middle))), 0.1 * abs(middle), _FLOOR[signal])
+    return middle, spread, float(np.quantile(blocks, 0.1))
 
 
-def _against_normal(signal: str, observed: float, usual: float, spread: float) -> float:  # badness, 0 to 1
+def _against_normal(signal: str, observed: float, usual: float, spread: float, low: float = 0.0) -> float:  # badness, 0 to 1
     off = (usual - observed if signal == "traffic" else observed - usual) / spread
-    return float(1 - np.exp(-max(0.0, off - 2) / 4))
+    fell = max(0.0, 1 - max(observed, 0.0) / low) ** 2 if signal == "traffic" and low > 0 else 0.0
+    return max(fell, float(1 - np.exp(-max(0.0, off - 2) / 4)))
 
 # %% ../../nbs/34_health.ipynb #b70a609e
 _DAY = 86400.0
 
 
-def _blocks(seconds: np.ndarray, values: np.ndarray, since: float, length: float, need: float) -> np.ndarray:  # means of earlier stretches
+def _blocks(seconds: np.ndarray, values: np.ndarray, since: float, length: float, need: float, weights: np.ndarray | None = None) -> np.ndarray:  # means of earlier stretches
+    weights = np.ones(len(values)) if weights is None else weights
     place = np.floor((since - seconds) / length - 1e-9).astype(int)  # 0 ends at `since`
     count = np.bincount(place)
-    total = np.bincount(place, weights=values)
-    full = count >= max(1.0, need)
+    heavy = np.bincount(place, weights=weights)
+    total = np.bincount(place, weights=values * weights)
+    full = (count >= max(1.0, need)) & (heavy > 0)
     numbers = np.flatnonzero(full)
-    means = total[full] / count[full]
+    means = total[full] / heavy[full]
     off = np.abs((numbers + 1) * length % _DAY)
     alike = np.minimum(off, _DAY - off) <= max(3600.0, length / 2)
     if since - seconds.min() >= 3 * _DAY and alike.sum() >= 5:
@@ -79,7 +84,8 @@ def _meaning(series: str, given: dict) -> tuple | None:  # service, signal, fact
         return None
     namespace, metric, dimensions, stat = parts
     found = MEANINGS.get((namespace, metric)) or MEANINGS.get(("", metric))
-    if found is None or (found[0] in ("traffic", "error_count")) != (stat in ("Sum", "SampleCount")):
+    stats = {"traffic": ("Sum", "SampleCount"), "error_count": ("Sum",)}  # how many values an error metric has says how many requests there were
+    if found is None or (stat not in stats[found[0]] if found[0] in stats else stat in ("Sum", "SampleCount")):
         return None
     service = next((dimensions[name] for name in NAMES if name in dimensions), namespace)
     return service, *found
@@ -104,7 +110,7 @@ def signals(
     rows = points.filter(pl.col("value").is_finite()).join(kinds, on="series").with_columns(pl.col("value") * pl.col("factor"))
     counted = pl.col("signal").is_in(["traffic", "error_count"]).first()
     rows = rows.group_by("service", "signal", "timestamp").agg(pl.when(counted).then(pl.col("value").sum()).otherwise(pl.col("value").max()).alias("value"))
-    traffic = _with_zeros(rows.filter(pl.col("signal") == "traffic"))
+    traffic = _with_zeros(rows.filter(pl.col("signal") == "traffic"), rows["timestamp"].max())
     failed = rows.filter(pl.col("signal") == "error_count").rename({"value": "failed"})
     share = (pl.col("failed").fill_null(0) / pl.col("value")).clip(0, 1).alias("value")
     errors = traffic.filter(pl.col("value") > 0, pl.col("service").is_in(failed["service"].unique().implode())).join(
@@ -113,12 +119,13 @@ def signals(
     return pl.concat([one.select(*SIGNALS.columns) for one in (errors, rest, traffic)]).sort("service", "signal", "timestamp")
 
 # %% ../../nbs/34_health.ipynb #685e4b98
-def _with_zeros(traffic: pl.DataFrame) -> pl.DataFrame:
+def _with_zeros(traffic: pl.DataFrame, newest: datetime | None) -> pl.DataFrame:
     whole = [traffic.clear()]
+    common = _period(traffic["timestamp"].unique().sort().dt.epoch("us").to_numpy() / 1e6)
     for (service,), one in traffic.group_by("service", maintain_order=True):
         one = one.sort("timestamp")
-        step = int(_period(one["timestamp"].dt.epoch("us").to_numpy() / 1e6) * 1e6)
-        grid = pl.datetime_range(one["timestamp"][0], one["timestamp"][-1], f"{step}us", time_unit="us", time_zone="UTC", eager=True)
+        step = int((_period(one["timestamp"].dt.epoch("us").to_numpy() / 1e6) if len(one) > 1 else common) * 1e6)
+        grid = pl.datetime_range(one["timestamp"][0], newest, f"{step}us", time_unit="us", time_zone="UTC", eager=True)
         empty = pl.DataFrame({"timestamp": grid.filter(~grid.is_in(one["timestamp"].implode()))})
         whole += [one, empty.select(service=pl.lit(service), signal=pl.lit("traffic"), timestamp="timestamp", value=pl.lit(0.0))]
     return pl.concat([w.select(traffic.columns) for w in whole])
@@ -131,11 +138,11 @@ _SCORES = {"service": pl.String, "score": pl.Float64, "coverage": pl.Float64, "r
 
 
 def _judge(signal: str, observed: float | None, normal: tuple | None, objective: float | None) -> dict:
-    usual, spread = normal or (None, None)
+    usual = normal[0] if normal else None
     reason = {"signal": signal, "share": 0.0, "lost": None, "observed": observed, "usual": usual, "objective": objective, "note": None}
     if observed is None or (usual is None and objective is None):
         return reason | {"note": "no data" if observed is None else "nothing to compare with: no objective, too short a past"}
-    off = _against_normal(signal, observed, usual, spread) if normal else 0.0
+    off = _against_normal(signal, observed, *normal) if normal else 0.0
     missed = _against_objective(signal, observed, objective) if objective is not None else 0.0
     bad = max(missed, off / 2) if objective is not None else off
     than = "objective" if objective is not None and missed >= off / 2 else "usual"
@@ -158,39 +165,53 @@ def score(
     frame: pl.DataFrame,  # frame `signals` (service, signal, timestamp, value), or `points`, which go through `signals`
     *,
     since: datetime | str | None = None,  # judge rows from here on, earlier ones are the normal; default: judge all, by objectives alone
+    until: datetime | str | None = None,  # judge rows before this; default: to the newest row of any service, so name it where clocks differ
     objectives: dict | None = None,  # signal to objective for all services, and service to such a dict of its own
     weights: dict[str, float] | None = None,  # signal to the share of the score it can take away, in [0, 1]; default `WEIGHTS`
 ) -> pl.DataFrame:  # one row a service, worst first, unknown at the end
     """The health of each service, 0 (broken) to 100, with the reasons.
 
     Columns: `service, score, coverage, reasons`. Reasons are a list, worst first, of `signal, share` (of what was lost, adds up to 1), `lost`
-    (points this signal alone would take off 100), `observed` (mean of the judged stretch), `usual`, `objective, note`. The score is null
-    where a signal that the service had is missing, or nothing can be said about errors, latency or traffic; `coverage` is the share of
-    the weights that is known. Objectives: most errors (share), latency (ms), saturation (share), least traffic (requests a
+    (points this signal alone would take off 100), `observed` (mean of the judged stretch, of errors weighed by traffic where known), `usual`, `objective, note`. The score is null
+    where a signal that the service had is missing or broke off, or nothing can be said about errors, latency or silence; `coverage` is the
+    share of the weights that is known, falling with missing periods. Objectives: most errors (share), latency (ms), saturation (share), least traffic (requests a
     period). Values that are not finite count as missing, twice told periods by their mean. Raises InputError for other signals than
-    these four, an objective that is no number above 0, a weight outside [0, 1], or a `since` without zone.
+    these four, an objective that is no number above 0, a weight outside [0, 1], weights that are all 0, a `since` or `until` without
+    zone, or no time between the two.
 
     Signals: Beyer et al., Site Reliability Engineering (2016), chapter 6. Normal: median and MAD of earlier stretches.
     """
     columns = frame.collect_schema().names() if isinstance(frame, pl.LazyFrame) else list(getattr(frame, "columns", ()))
+    since, until = (None if t is None else times.utc(t, name) for name, t in (("since", since), ("until", until)))
+    if since is not None and until is not None and since >= until:
+        raise InputError(f"until has to be later than since; they are {until} and {since}")
     if "series" in columns and "service" not in columns:
-        frame = signals(frame)
+        frame = _signals_until(frame, until)
     weights = WEIGHTS | _numbers("weights", weights or {}, most=1.0, least=0.0)
+    if not any(weights.values()):
+        raise InputError("weights are all 0, so nothing could lower the score: give at least one signal a weight above 0")
     wanted = {name: _numbers(f"objectives[{name!r}]", own) for name, own in (objectives or {}).items() if isinstance(own, dict)}
     common = OBJECTIVES | _numbers("objectives", {k: v for k, v in (objectives or {}).items() if not isinstance(v, dict)})
-    return _scores(frame, None if since is None else times.utc(since, "since").timestamp(), common, wanted, weights)
+    return _scores(frame, since, until, common, wanted, weights)
 
 # %% ../../nbs/34_health.ipynb #584593a2
+@door(points=POINTS)
+def _signals_until(points: pl.DataFrame, until: datetime | None) -> pl.DataFrame:
+    return signals(points if until is None else points.filter(pl.col("timestamp") < until))
+
+
 @door(frame=SIGNALS)
-def _scores(frame: pl.DataFrame, since: float | None, common: dict, wanted: dict, weights: dict) -> pl.DataFrame:
+def _scores(frame: pl.DataFrame, since: datetime | None, until: datetime | None, common: dict, wanted: dict, weights: dict) -> pl.DataFrame:
     other = frame.filter(~pl.col("signal").is_in(list(WEIGHTS)) | pl.col("signal").is_null())["signal"].unique()
     if len(other):
         raise InputError(f"signal has to be one of {', '.join(WEIGHTS)}; seen: {', '.join(map(str, other.head(3)))}")
     rows = frame.filter(pl.col("value").is_finite(), pl.col("timestamp").is_not_null())
+    rows = rows if until is None else rows.filter(pl.col("timestamp") < until)
     rows = rows.group_by("service", "signal", "timestamp").agg(pl.col("value").mean()).sort("timestamp")
-    newest = rows["timestamp"].max()
+    last = until.timestamp() - 1e-6 if until is not None else None if rows.is_empty() else rows["timestamp"].max().timestamp()
+    begin = None if since is None else since.timestamp()
     services = frame["service"].drop_nulls().unique().sort()
-    done = [_score_one(s, rows.filter(pl.col("service") == s), since, newest, common, wanted.get(s, {}), weights) for s in services]
+    done = [_score_one(s, rows.filter(pl.col("service") == s), begin, last, common, wanted.get(s, {}), weights) for s in services]
     return pl.DataFrame(done, schema=_SCORES, orient="row").sort("score", "service", nulls_last=True)
 
 # %% ../../nbs/34_health.ipynb #e12915d2
@@ -198,36 +219,63 @@ def _numbers(name: str, given: dict, least: float | None = None, most: float = n
     for signal, value in given.items():
         if signal not in WEIGHTS:
             raise InputError(f"{name} is for {', '.join(WEIGHTS)}; it has {signal!r}")
-        fits = isinstance(value, int | float) and not isinstance(value, bool) and np.isfinite(value) and value <= most
+        fits = isinstance(value, Real) and not isinstance(value, bool) and np.isfinite(float(value)) and value <= most
         if not fits or (value <= 0 if least is None else value < least):
             raise InputError(f"{name}[{signal!r}] needs a number {'above 0' if least is None else f'from {least:g} to {most:g}'}; it is {value!r}")
-    return dict(given)
+    return {signal: float(value) for signal, value in given.items()}
+
+# %% ../../nbs/34_health.ipynb #89e7fb1f
+def _requests(seconds: np.ndarray, held: dict) -> np.ndarray:  # how much each time's share counts: its traffic where known, else all alike
+    if "traffic" not in held:
+        return np.ones(len(seconds))
+    traffic = np.maximum(np.interp(seconds, *held["traffic"]), 0.0)
+    return traffic / (traffic.max(initial=0.0) or 1.0)
 
 
-def _score_one(service: str, rows: pl.DataFrame, since: float | None, newest, common: dict, own: dict, weights: dict) -> tuple:
-    held = {name: (one["timestamp"].dt.epoch("us").to_numpy() / 1e6, one["value"].to_numpy()) for (name,), one in rows.group_by("signal")}
-    begin = since if since is not None else min((s[0] for s, _ in held.values()), default=0.0)
+def _mean(values: np.ndarray, weights: np.ndarray) -> float:
+    return float(values @ weights / weights.sum()) if weights.sum() > 0 else float(values.mean())
+
+
+def _present(seconds: np.ndarray, step: float, begin: float, last: float, idle: np.ndarray, idle_step: float) -> float:  # share of the periods that are there, 0 where it broke off
+    slots = int((last - begin) / step + 1e-9) + 1
+    needed = max(1, round(slots - len(idle) * idle_step / step))
+    tail = int((last - seconds[-1]) / step + 1e-9) - (idle > seconds[-1]).sum() * idle_step / step if len(seconds) else slots
+    return min(1.0, len(seconds) / needed) if tail <= max(1.0, 0.1 * slots) else 0.0
+
+
+def _read(held: dict, since: float | None, begin: float, last: float) -> tuple[dict, dict, dict]:  # of each signal: observed, normal, share present
     steps = {name: _period(seconds) for name, (seconds, _) in held.items() if len(seconds) > 1}
     usual_step = max(steps.values(), default=60.0)
-    length = max(usual_step, (newest.timestamp() if newest else begin) + usual_step - begin)
-    observed, normal = {}, {}
-    idle_s = 0.0  # seconds known to be without requests
+    observed, normal, present = {}, {}, {}
+    idle = np.empty(0)  # periods known to be without requests
     for name in sorted(held, key=lambda n: n != "traffic"):
         seconds, values = held[name]
         now, step = seconds >= begin, steps.get(name, usual_step)
-        slots = round((length - (idle_s if name in ("errors", "latency") else 0.0)) / step)
-        if now.sum() >= max(1, 0.5 * slots):
-            observed[name] = float(values[now].mean())
+        weights = _requests(seconds, held) if name == "errors" else np.ones(len(seconds))
+        gone = idle if name in ("errors", "latency") else np.empty(0)
+        present[name] = _present(seconds[now], step, begin, last, gone, steps.get("traffic", usual_step))
+        if now.any() and present[name] >= 0.5:
+            observed[name] = _mean(values[now], weights[now])
         if name == "traffic" and name in observed:
-            idle_s = step * int((values[now] == 0).sum())
+            idle = seconds[now & (values == 0)]
         if since is not None and (~now).any():
-            blocks = _blocks(seconds[~now], values[~now], begin, length, 0.5 * length / step)
+            length = step * (int((last - begin) / step + 1e-9) + 1)
+            blocks = _blocks(seconds[~now], values[~now], begin, length, 0.5 * length / step, weights[~now])
             normal[name] = _usual(name, blocks) if len(blocks) >= 5 else None
+    return observed, normal, present
+
+
+def _score_one(service: str, rows: pl.DataFrame, since: float | None, last: float | None, common: dict, own: dict, weights: dict) -> tuple:
+    held = {name: (one["timestamp"].dt.epoch("us").to_numpy() / 1e6, one["value"].to_numpy()) for (name,), one in rows.group_by("signal")}
+    begin = since if since is not None else min((s[0] for s, _ in held.values()), default=0.0)
+    observed, normal, present = _read(held, since, begin, max(begin, begin if last is None else last))
     goals = common | own
     reasons = [_judge(name, observed.get(name), normal.get(name), goals.get(name)) for name in WEIGHTS]
     silent = observed.get("traffic") == 0
     missing = (set(held) | set(own)) - set(observed) - ({"errors", "latency"} if silent else set())
-    enough = silent or any(r["lost"] is not None for r in reasons if r["signal"] in ("errors", "latency"))
+    telling = {"errors", "latency"} | ({"traffic"} if silent else set())
+    enough = any(r["lost"] is not None and weights[r["signal"]] > 0 for r in reasons if r["signal"] in telling)
+    enough = enough and not (silent and next(r["lost"] for r in reasons if r["signal"] == "traffic") is None)
     total, reasons = _total(reasons, weights, enough and not missing)
-    covered = sum(weights[r["signal"]] for r in reasons if r["lost"] is not None) / (sum(weights.values()) or 1)
+    covered = sum(weights[r["signal"]] * present[r["signal"]] for r in reasons if r["lost"] is not None) / sum(weights.values())
     return service, total, covered, reasons

@@ -8,12 +8,14 @@ __all__ = ['MASKS', 'Miner', 'mine', 'parameters', 'compare']
 # %% ../../nbs/33_patterns.ipynb #0fc12caa
 import re
 from datetime import timedelta
+from numbers import Real
 
+import narwhals as nw
 import numpy as np
 import polars as pl
 
 from .. import times
-from ..frames import FINDINGS, UTC_TIME, InputError, Schema, door
+from ..frames import FINDINGS, UTC_TIME, InputError, Schema, _to_pandas, door
 
 # %% ../../nbs/33_patterns.ipynb #e264ab5c
 _HOLE, _KEY, _KEEP = "\x00", "\x01", "\x02"  # a masked part; a quote around a key; "do not mask what follows"
@@ -21,6 +23,7 @@ _DAY = r"(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun)[a-z]*"
 _MONTH = r"(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)[a-z]*"
 _UNIT = r"(?:[KMGTP]i?B|kB|B|bytes?|ns|us|µs|ms|msecs?|secs?|seconds?|s|mins?|minutes?|m|hours?|h|days?|d)"
 _MARKS = r"""\s=:,;()\[\]{}"'|<>"""  # what ends a word
+_STORY = r"(?:msg|message|event|level|lvl|severity|error|err|state)"  # keys whose words say what happened
 _PATH = r"/[\w.~$%+@*:-]*[\w~$*%-]"
 
 # %% ../../nbs/33_patterns.ipynb #38f6a49a
@@ -41,6 +44,7 @@ MASKS = (  # regular expression and what is put in its place, in this order
     (r"\b\d{1,2}:\d\d(?::\d\d)?(?:[.,:]\d+)?\b", "\x00"),  # times of day
     (r"\b[\w-]+(?:\.[\w-]+)+:\d+\b", "\x00"),  # host and port
     (r"\b\d{1,3}(?:\.\d{1,3}){3}\b", "\x00"),  # IPv4 addresses
+    (rf"(?i)\b({_STORY} ?= ?)\"([a-z][^\"]*)\"", "${1}\x02\x01${2}\x01"), (rf"(?i)\b({_STORY} ?= ?)([a-z])", "${1}\x02${2}"),
     (r"""\B(["'])[^"'\s]+["']""", "\x00"), (r"""=("[^"]*"|'[^']*')""", "=\x00"),  # a quoted word, a quoted value
     (r"(?:\b[A-Za-z]:|\\)?(?:\\[\w.~$%+?-]+){2,}\\?", "\x00"),  # paths of Windows
     (rf"""(?:\B|\b[\w.-]+)(?:{_PATH}){{2,}}/?(?:\?[^\s"']+)?|\B{_PATH}/?(?:\?[^\s"']+)?""", "\x00"),  # paths, with what is asked
@@ -56,11 +60,13 @@ MASKS = (  # regular expression and what is put in its place, in this order
 )  # fmt: skip
 
 # %% ../../nbs/33_patterns.ipynb #d139a125
-def _body(messages: pl.Series) -> pl.Series:  # text; of a JSON record with a `message`, that
-    text = messages.fill_null("")
-    record = text.str.starts_with("{") & text.str.contains('"message"', literal=True)
-    said = pl.select(pl.when(record).then(text.str.json_path_match("$.message"))).to_series() if record.any() else text
-    return said.fill_null(text).rename("form")
+def _body(messages: pl.Series) -> pl.Series:  # text; of a JSON record with a `message` or `msg`, that
+    said = text = messages.fill_null("")
+    for key in ("msg", "message"):
+        record = text.str.starts_with("{") & text.str.contains(f'"{key}"', literal=True)
+        if record.any():
+            said = pl.select(pl.when(record).then(text.str.json_path_match(f"$.{key}")).otherwise(said)).to_series().fill_null(said)
+    return said.rename("form")
 
 
 def _masked(messages: pl.Series) -> pl.Series:  # text with holes
@@ -74,6 +80,7 @@ def _shown(text: str) -> str:
     return text.replace(_HOLE, "<*>")
 
 # %% ../../nbs/33_patterns.ipynb #45fe61e2
+_PEERS = 200  # patterns a sentence is compared with
 _TOKEN = re.compile(rf" ?(?:[^{_MARKS}]+|[{_MARKS}])")
 _NAME = re.compile(r"\w[./\\@$%~#]+\w|^\x00$")
 _ANNOUNCES = frozenset(
@@ -87,6 +94,11 @@ def _shape(tokens: list[str]) -> tuple[str, ...]:  # punctuation as it is, "" fo
 
 def _is_name(word: str, before: str) -> bool:
     return bool(_NAME.search(word.strip())) or (before.strip().lower() in _ANNOUNCES and not word.isupper())
+
+
+def _fixed(tokens: list[str], shape: tuple[str, ...]) -> tuple[str, ...]:  # what has to be equal for a merge; "" for what looks like a name
+    befores = ["", *tokens]
+    return tuple(mark or ("" if _is_name(word, before) else word) for word, before, mark in zip(tokens, befores, shape))
 
 
 def _alike(template: list[str], tokens: list[str], shape: tuple[str, ...]) -> float:  # share of equal words, 0 where it is another sentence
@@ -115,29 +127,29 @@ class Miner:
         alike: float = 0.75,  # share of words that have to be equal for two sentences to merge, in (0, 1]
         limit: int = 100_000,  # different masked lines it remembers
     ):
-        if not 0 < alike <= 1 or limit < 1:
-            raise InputError(f"alike needs a number above 0 and up to 1, limit at least 1; they are {alike} and {limit}")
+        if not (isinstance(alike, Real) and 0 < alike <= 1 and isinstance(limit, Real) and limit >= 1):
+            raise InputError(f"alike needs a number above 0 and up to 1, limit at least 1; they are {alike!r} and {limit!r}")
         self.alike, self.limit = alike, limit
         self._ids: dict[str, int] = {}  # masked line to pattern
         self._templates: list[list[str]] = []
-        self._shapes: dict[tuple, list[int]] = {}  # patterns of a shape
+        self._shapes: dict[tuple, list[int]] = {}  # patterns of a shape and its words that are no names
         self._counts: list[int] = []
         self._examples: list[str | None] = []
         self._rest: int | None = None  # pattern of what came after the limit
 
     def update(
         self,
-        messages: pl.Series,  # text, one message each; null counts as empty
+        messages: pl.Series,  # text, one message each, polars or pandas; null counts as empty
     ) -> pl.Series:  # pattern id of each message, counted from 0 in order of first appearance
         """Learn from the messages and say which pattern each belongs to. Raises InputError where they are no series of text."""
-        messages = _text(messages)
+        given, messages = messages, _text(messages)
         lines = pl.DataFrame({"message": messages})
         said = lines.group_by("message", maintain_order=True).len()  # a line said twice is masked once
         said = said.with_columns(_masked(said["message"]))
         seen = said.group_by("form", maintain_order=True).agg(pl.col("len").sum(), pl.col("message").first())
         ids = pl.Series("pattern_id", [self._learn(*row) for row in seen.iter_rows()], dtype=pl.Int64)
         known = said.join(seen.select("form", ids), on="form").select("message", "pattern_id")
-        return lines.join(known, on="message", how="left", nulls_equal=True, maintain_order="left")["pattern_id"]
+        return _in_kind(lines.join(known, on="message", how="left", nulls_equal=True, maintain_order="left")["pattern_id"], given)
 
     @property
     def patterns(self) -> pl.DataFrame:  # pattern_id, template, count, example; most frequent first
@@ -162,11 +174,13 @@ class Miner:
     def _join(self, form: str, example: str | None) -> int:
         tokens = _TOKEN.findall(form)
         shape = _shape(tokens)
-        peers = self._shapes.setdefault(shape, [])
+        peers = self._shapes.setdefault((shape, _fixed(tokens, shape)), [])
         best = max(((_alike(self._templates[i], tokens, shape), -i) for i in peers), default=(0.0, 0))
         if best[0] < self.alike:
-            peers.append(self._open(tokens, example))
-            return peers[-1]
+            opened = self._open(tokens, example)
+            if len(peers) < _PEERS:
+                peers.append(opened)
+            return opened
         template = self._templates[-best[1]]
         for k, (mine, theirs) in enumerate(zip(template, tokens)):
             if mine != theirs:
@@ -184,23 +198,32 @@ _PATTERNS = {"pattern_id": pl.Int64, "template": pl.String, "count": pl.Int64, "
 
 
 def _text(messages) -> pl.Series:
+    if nw.dependencies.is_pandas_series(messages):
+        values = messages.astype(object).where(messages.notna(), None).tolist()
+        messages = pl.Series("message", values, dtype=pl.String) if all(v is None or isinstance(v, str) for v in values) else messages
     if not isinstance(messages, pl.Series) or messages.dtype not in (pl.String, pl.Null):
-        raise InputError(f"messages have to be a polars Series of text; it is {getattr(messages, 'dtype', type(messages).__name__)}")
+        raise InputError(f"messages have to be a polars Series of text, or a pandas one; it is {getattr(messages, 'dtype', type(messages).__name__)}")
     return messages.cast(pl.String)
+
+
+def _in_kind(answer: pl.Series, given):  # a pandas Series with the index of what was given, where that was one
+    if not nw.dependencies.is_pandas_series(given):
+        return answer
+    return type(given)(answer.to_list(), index=given.index, name=answer.name, dtype="int64" if answer.dtype == pl.Int64 else object)
 
 # %% ../../nbs/33_patterns.ipynb #404b3d94
 def mine(
-    messages: pl.Series,  # text, one message each; null counts as empty
+    messages: pl.Series,  # text, one message each, polars or pandas; null counts as empty
     *,
     alike: float = 0.75,  # share of words that have to be equal for two sentences to merge
 ) -> tuple[pl.DataFrame, pl.Series]:  # patterns (pattern_id, template, count, example), most frequent first; id of each message
     """Group messages by their template: a new `Miner`, updated once.
 
-    A JSON record with a `message` counts by that message. Raises InputError for anything that is no series of text.
+    A JSON record with a `message` or `msg` counts by that message. A pandas Series is answered in pandas. Raises InputError for anything that is no series of text.
     """
     miner = Miner(alike=alike)
     ids = miner.update(messages)
-    return miner.patterns, ids
+    return (miner.patterns if isinstance(ids, pl.Series) else _to_pandas(miner.patterns)), ids
 
 # %% ../../nbs/33_patterns.ipynb #43d209b0
 def parameters(
@@ -212,7 +235,9 @@ def parameters(
 
     Raises InputError where `ids` are not as many as the messages, or not of these patterns.
     """
-    text = _body(_text(messages))
+    given, text = messages, _body(_text(messages))
+    ids = ids if isinstance(ids, pl.Series) else pl.Series("pattern_id", list(ids), dtype=pl.Int64)
+    patterns = patterns if isinstance(patterns, pl.DataFrame) else pl.DataFrame({c: list(patterns[c]) for c in ("pattern_id", "template")})
     if len(ids) != len(text) or not set(ids.unique()) <= set(patterns["pattern_id"]):
         raise InputError(f"parameters needs an id of the patterns for each of the {len(text)} messages; {len(ids)} ids were given")
     table = pl.DataFrame({"form": text, "pattern_id": ids}).with_row_index("row")
@@ -220,18 +245,42 @@ def parameters(
     for pattern_id, template in patterns.select("pattern_id", "template").iter_rows():
         rows = table.filter(pl.col("pattern_id") == pattern_id)
         if "<*>" in template and not rows.is_empty():
-            held = rows["form"].str.extract_groups(_as_regex(template)).struct.unnest()
-            parts.append(rows.select("row").with_columns(parameters=held.select(x=pl.concat_list(pl.all()))["x"]))
+            parts.append(rows.select("row").with_columns(parameters=_holes(rows["form"], template)))
     kept = table.select("row").join(pl.concat(parts), on="row", how="left", maintain_order="left")["parameters"]
-    return kept.fill_null(pl.Series([[]], dtype=pl.List(pl.String)))
+    return _in_kind(kept.fill_null(pl.Series([[]], dtype=pl.List(pl.String))), given)
 
 # %% ../../nbs/33_patterns.ipynb #5c112b1a
-def _as_regex(template: str) -> str:  # matches every message of the template, a group for each hole
-    def fixed(part: str) -> str:  # spaces of any kind, quotes of either kind, dots of any length: as the masks saw them
-        words = [re.escape(word).replace(r"\.\.\.", r"\.{3,}").replace('"', "[\"']") for word in part.split(" ")]
-        return r"[\s\x00-\x1f]*".join(words)
+def _fixed_part(part: str) -> str:  # spaces of any kind, quotes of either kind, dots of any length: as the masks saw them
+    words = [re.escape(word).replace(r"\.\.\.", r"\.{3,}").replace('"', "[\"']") for word in part.split(" ")]
+    return r"[\s\x00-\x1f]*".join(words)
 
-    return r"(?s)^[\s\x00-\x1f]*" + "(.*?)".join(map(fixed, template.split("<*>"))) + r"[\s\x00-\x1f]*$"
+
+def _as_regex(template: str) -> str:  # matches every message of the template, a group for each hole
+    return r"(?s)^[\s\x00-\x1f]*" + "(.*?)".join(map(_fixed_part, template.split("<*>"))) + r"[\s\x00-\x1f]*$"
+
+
+def _holes(text: pl.Series, template: str) -> pl.Series:  # lists of what stands in the holes
+    def by_regex(some: pl.Series) -> pl.Series:
+        return some.str.extract_groups(_as_regex(template)).struct.unnest().select(x=pl.concat_list(pl.all()))["x"]
+
+    if template.count("<*>") <= 20:
+        return by_regex(text)
+    first, *rest = map(_fixed_part, template.split("<*>"))  # a regex with hundreds of groups is slow: walk from part to part
+    walk = [re.compile(rf"[\s\x00-\x1f]*{first}"), *map(re.compile, rest[:-1]), re.compile(rest[-1] + r"[\s\x00-\x1f]*\Z")]
+    found = [_walked(line, walk) for line in text]
+    return pl.Series([by_regex(text[i : i + 1])[0] if one is None else one for i, one in enumerate(found)], dtype=pl.List(pl.String))
+
+
+def _walked(line: str, parts: list[re.Pattern]) -> list[str] | None:  # None where a part was not met
+    met = parts[0].match(line)
+    held: list[str] = []
+    for part in parts[1:]:
+        if met is None:
+            return None
+        at = met.end()
+        met = part.search(line, at)
+        held.append(line[at : met.start()] if met else "")
+    return held if met else None
 
 # %% ../../nbs/33_patterns.ipynb #af4a3086
 _MESSAGES = Schema("messages", {"timestamp": UTC_TIME, "message": pl.String})
@@ -280,8 +329,8 @@ def compare(
     Test: Przyborowski and Wilenski, Biometrika 31 (1940) 313. False discoveries: Benjamini and Hochberg, JRSS B 57 (1995) 289.
     Dispersion: McCullagh and Nelder, Generalized Linear Models, 6.2.
     """
-    if not 0 < false_discoveries < 1 or ratio < 1:
-        raise InputError(f"false_discoveries needs a share between 0 and 1, ratio at least 1; they are {false_discoveries} and {ratio}")
+    if not (isinstance(false_discoveries, Real) and 0 < false_discoveries < 1 and isinstance(ratio, Real) and ratio >= 1):
+        raise InputError(f"false_discoveries needs a share between 0 and 1, ratio at least 1; they are {false_discoveries!r} and {ratio!r}")
     (a, b), (c, d) = spans = [_span(*one) for one in zip(("before", "after"), (before, after), windows or (None, None))]
     both = pl.concat([_within(before, a, b, 0), _within(after, c, d, 1)])
     patterns, ids = mine(both["message"])

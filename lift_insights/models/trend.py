@@ -7,6 +7,7 @@ __all__ = ['describe', 'lags']
 
 # %% ../../nbs/30_trend.ipynb #e67373ab
 from itertools import pairwise
+from numbers import Real
 
 import numpy as np
 import polars as pl
@@ -82,21 +83,32 @@ def _sen(
     y: np.ndarray,  # values
     level: float,  # confidence of the interval
     correlated: bool = True,  # widen the interval for correlated neighbours
+    group: np.ndarray | None = None,  # ascending numbers of the stretches between changes; only pairs within one count
+    strict: bool = False,  # NaN for an end that lies outside all slopes: too few points for that confidence
 ) -> tuple[float, float, float]:  # slope an hour, lower and upper end
     from scipy.special import ndtri
 
-    n = len(y)
-    a, b = np.triu_indices(n, 1)
+    group = np.zeros(len(y), int) if group is None else group
+    a, b = np.triu_indices(len(y), 1)
+    same = group[a] == group[b]
+    a, b = a[same], b[same]
     slopes = np.sort((y[b] - y[a]) / (hours[b] - hours[a]))
-    slope = float(np.median(slopes))
+    slope = float(np.median(slopes)) if len(slopes) else 0.0
     inflation = 1.0
-    if correlated and n > 8:
+    if correlated and len(y) > 8:
         rest = y - slope * hours
-        rho = min(max(_neighbours(rest - np.median(rest)), 0.0), 0.95)
+        rho = min(max(_neighbours(rest - _levels(rest, group)), 0.0), 0.95)
         inflation = (1 + rho) / (1 - rho)
-    half = float(ndtri(0.5 + level / 2)) * np.sqrt(n * (n - 1) * (2 * n + 5) / 18 * inflation)
+    n = np.bincount(group)
+    half = float(ndtri(0.5 + level / 2)) * np.sqrt((n * (n - 1) * (2 * n + 5)).sum() / 18 * inflation)
     lo, hi = int(np.round((len(slopes) - half) / 2)) - 1, int(np.round((len(slopes) + half) / 2))
-    return slope, float(slopes[max(lo, 0)]), float(slopes[min(max(hi, 0), len(slopes) - 1)])
+    outside = not len(slopes) or (strict and (lo < 0 or hi >= len(slopes)))
+    return slope, *((np.nan, np.nan) if outside else (float(slopes[max(lo, 0)]), float(slopes[min(max(hi, 0), len(slopes) - 1)])))
+
+
+def _levels(y: np.ndarray, group: np.ndarray) -> np.ndarray:  # the median of the stretch that each value is in
+    edges = [0, *(1 + np.flatnonzero(np.diff(group))), len(y)]
+    return np.concatenate([np.full(b - a, np.median(y[a:b])) for a, b in pairwise(edges)])
 
 
 def _neighbours(rest: np.ndarray) -> float:  # correlation of neighbouring values around zero
@@ -107,14 +119,19 @@ def _neighbours(rest: np.ndarray) -> float:  # correlation of neighbouring value
 def _explained(y: np.ndarray, lag: int) -> float:  # share of each round's variance that the profile of the other rounds explains
     rounds = len(y) // lag
     table = y[len(y) - rounds * lag :].reshape(rounds, lag)
-    others = (table.sum(0) - table) / (rounds - 1)
-    flat = table - table.mean()
-    total = float((flat * flat).sum())
-    return 1 - float(((table - others) ** 2).sum()) / total if total > 0 else 0.0
+    here = ~np.isnan(table)
+    known = np.where(here, table, 0.0)
+    others = here.sum(0) - here
+    here &= others > 0
+    if here.sum() < 2 * lag:  # two rounds, gaps not counted
+        return 0.0
+    values, guess = table[here], ((known.sum(0) - known)[here] / others[here])
+    total = float(((values - values.mean()) ** 2).sum())
+    return 1 - float(((values - guess) ** 2).sum()) / total if total > 0 else 0.0
 
 
 def _proposals(y: np.ndarray, slots_a_day: float) -> list[int]:  # lags worth a try, ascending
-    n = len(y)
+    n, y = len(y), _filled(y)
     power = np.abs(np.fft.rfft(y - y.mean(), 4 * n)) ** 2
     power[:10] = 0  # fewer than two and a half rounds
     inner = power[1:-1]
@@ -125,10 +142,11 @@ def _proposals(y: np.ndarray, slots_a_day: float) -> list[int]:  # lags worth a 
 
 
 def _season(y: np.ndarray, slots_a_day: float) -> int:  # slots of the dominant season, 0 for none
-    if len(y) < 16 or not np.ptp(y) > 0:
+    here = y[~np.isnan(y)]
+    if len(here) < 16 or not np.ptp(here) > 0:
         return 0
     gains = {lag: _explained(y, lag) for lag in _proposals(y, slots_a_day)}
-    proven = {lag: gain for lag, gain in gains.items() if gain >= (0.1 if len(y) >= 4 * lag else 0.3)}
+    proven = {lag: gain for lag, gain in gains.items() if gain >= (0.1 if len(here) >= 4 * lag else 0.3)}
     best = max(proven.values(), default=0.0)
     return min((lag for lag, gain in proven.items() if gain >= 0.9 * best), default=0)
 
@@ -136,13 +154,13 @@ def _season(y: np.ndarray, slots_a_day: float) -> int:  # slots of the dominant 
 def _repeat(y: np.ndarray, lag: int) -> np.ndarray:  # seasonal part: the medians of each slot of the season, around zero
     rounds = -(-len(y) // lag)
     table = np.concatenate([y, np.full(rounds * lag - len(y), np.nan)]).reshape(rounds, lag)
-    profile = np.nanmedian(table, axis=0)
-    return np.tile(profile - np.median(profile), rounds)[: len(y)]
+    profile = _coarse(table.T.ravel(), rounds)
+    return np.tile(np.nan_to_num(profile - np.nanmedian(profile)), rounds)[: len(y)]
 
 
 def _strength(y: np.ndarray, seasonal: np.ndarray) -> float:
-    total = float(np.var(y))
-    return max(0.0, 1 - float(np.var(y - seasonal)) / total) if total > 0 else 0.0
+    total = float(np.nanvar(y))
+    return max(0.0, 1 - float(np.nanvar(y - seasonal)) / total) if total > 0 else 0.0
 
 # %% ../../nbs/30_trend.ipynb #0eb64aab
 def _seasons(y: np.ndarray, slots_a_day: float) -> tuple[list[tuple[int, float]], np.ndarray]:  # lag and strength of each, dominant first; their sum
@@ -158,20 +176,36 @@ def _seasons(y: np.ndarray, slots_a_day: float) -> tuple[list[tuple[int, float]]
         found += [(d, _strength(y, _repeat(y, d))) for d in inner[-1:]]
     return found, whole
 
+
+def _short_season(y: np.ndarray, below: int, slots_a_day: float, newest: int = 4000) -> list[tuple[int, float]]:  # lag and strength, if one is shorter than `below` slots
+    from scipy.ndimage import uniform_filter1d
+
+    y = y[-newest:]
+    rest = y - uniform_filter1d(_filled(y), below, mode="nearest") if below > 4 and (~np.isnan(y)).sum() >= 16 else y[:0]
+    lag = _season(rest, slots_a_day)
+    return [(lag, _strength(rest, _repeat(rest, lag)))] if 0 < lag < below else []
+
 # %% ../../nbs/30_trend.ipynb #dbcc3dd5
-def _cuts(y: np.ndarray, least: int = 6) -> list[int]:  # first slot of each new level
-    middle, n = np.median(y), len(y)
-    if n < 2 * least:
-        return []
+def _noise(y: np.ndarray) -> tuple[float, float]:  # spread of neighbours, squared error that a cut has to save
     local = y - _running_median(y, 25)
     spread = 1.4826 * float(np.median(np.abs(local - np.median(local))))
     if spread == 0:
-        spread = float(np.std(local)) or 1e-9 * (abs(middle) + 1)
+        spread = float(np.std(local)) or 1e-9 * (abs(np.median(y)) + 1)
     rho = min(max(_neighbours(local), 0.0), 0.9)
-    price = 6 * np.log(n) * spread**2 * (1 + rho) / (1 - rho)
+    return spread, 6 * np.log(len(y)) * spread**2 * (1 + rho) / (1 - rho)
+
+
+def _calmed(y: np.ndarray, spread: float) -> np.ndarray:  # spikes cut off
     calm = _running_median(y, 9)
-    calm = np.clip(y, calm - 3 * spread, calm + 3 * spread)
-    found, open_ = [], [(0, n)]
+    return np.clip(y, calm - 3 * spread, calm + 3 * spread)
+
+
+def _cuts(y: np.ndarray, least: int = 6) -> list[int]:  # first slot of each new level
+    if len(y) < 2 * least:
+        return []
+    spread, price = _noise(y)
+    calm = _calmed(y, spread)
+    found, open_ = [], [(0, len(y))]
     while open_:
         a, b = open_.pop()
         cut, gain = _best_cut(calm[a:b], least)
@@ -197,16 +231,40 @@ def _running_median(y: np.ndarray, width: int) -> np.ndarray:
     return median_filter(y, size=min(width, len(y)), mode="nearest")
 
 # %% ../../nbs/30_trend.ipynb #d6bf4378
-def _changes(y: np.ndarray, hours: np.ndarray, slope: float) -> list[tuple[int, float]]:  # slot of each change and its size
-    line = slope * (hours - hours.mean())
-    flat = y - line
-    _, gain = _best_cut(y, min(6, max(len(y) // 2, 1)))
-    sloping = np.var(flat) * len(y) < np.var(y) * len(y) - gain
-    base = flat if sloping else y
-    cuts = _cuts(base)
-    edges = [0, *cuts, len(y)]
-    levels = [float(np.median(base[a:b])) for a, b in pairwise(edges)]
-    return [(c, after - before) for c, before, after in zip(cuts, levels, levels[1:])]
+def _slope_between(hours: np.ndarray, y: np.ndarray, cuts: list[int], reach: float = 1.0) -> float:  # of pairs within a stretch, up to a share of the whole apart
+    every = -(-len(y) // 120)
+    group = np.searchsorted(cuts, np.arange(len(y)), side="right")[::every]
+    centre, y = _coarse(hours, every), _coarse(y, every)
+    a, b = np.triu_indices(len(y), 1)
+    near = (group[a] == group[b]) & (b - a <= max(1, reach * len(y)))
+    return float(np.median((y[b] - y[a])[near] / (centre[b] - centre[a])[near])) if near.any() else 0.0
+
+
+def _misfit(y: np.ndarray, cuts: list[int]) -> float:
+    return float(sum(np.var(y[a:b]) * (b - a) for a, b in pairwise([0, *cuts, len(y)])))
+
+
+def _pieces(y: np.ndarray, hours: np.ndarray) -> tuple[float, float, list[int]]:  # cost, slope an hour, first slot of each new level; y without gaps
+    spread, price = _noise(y)
+    calm = _calmed(y, spread)
+    tried = []
+    for slope in (0.0, _slope_between(hours, y, []), _slope_between(hours, y, [], 1 / 6)):
+        cuts = _cuts(y - slope * hours)
+        for _ in range(3 if slope else 0):
+            slope, before = _slope_between(hours, y, cuts), cuts
+            cuts = _cuts(y - slope * hours)
+            if cuts == before:
+                break
+        tried.append((_misfit(calm - slope * hours, cuts) + price * (len(cuts) + (slope != 0)), slope, cuts))
+    return min(tried, key=lambda one: one[0])
+
+
+def _changes(y: np.ndarray, hours: np.ndarray) -> tuple[float, list[tuple[int, float]]]:  # cost; slot of each change and its size; NaN where there is no value
+    here = np.flatnonzero(~np.isnan(y))
+    cost, slope, cuts = _pieces(y[here], hours[here])
+    base = (y - slope * hours)[here]
+    levels = [float(np.median(base[a:b])) for a, b in pairwise([0, *cuts, len(base)])]
+    return cost, [(int(here[c]), after - before) for c, before, after in zip(cuts, levels, levels[1:])]
 
 # %% ../../nbs/30_trend.ipynb #34379930
 _COLUMNS = {
@@ -226,36 +284,49 @@ def _describe_one(name: str, seconds: np.ndarray, x: np.ndarray, level: float) -
         "seasons": [], "change_points": [],
     }
     every = max(1, int(np.ceil(3600 / period)) if len(y) * period >= 3 * 86400 else -(-len(y) // 500), -(-len(y) // 4000))
-    coarse, step_h = _filled(_coarse(y, every)), every * period / 3600
+    coarse, step_h = _coarse(y, every), every * period / 3600
     hours = np.arange(len(coarse)) * step_h
-    if len(coarse) < 3:
+    if (~np.isnan(coarse)).sum() < 3:
         return row | _slope_of(hours, coarse, level)
-    rough = _slope_of(hours, coarse, level)["slope_per_h"]
-    seasons, seasonal = _seasons(coarse - rough * hours, 24 / step_h)
-    changes = _changes(coarse - seasonal, hours, rough)
-    if changes:  # a large change hides a small season: once more without the larger changes
-        large = 0.5 * max(abs(size) for _, size in changes)
-        steps = sum(size * (np.arange(len(coarse)) >= at) for at, size in changes if abs(size) >= large)
-        level_h = _slope_of(hours, coarse - steps, level)["slope_per_h"]
-        seasons, seasonal = _seasons(coarse - steps - level_h * hours, 24 / step_h)
-    row |= _slope_of(hours, coarse - seasonal, level)
-    row |= {"season_s": seasons[0][0] * every * period if seasons else None, "season_strength": seasons[0][1] if seasons else 0.0}
-    row["seasons"] = [{"season_s": lag * every * period, "strength": strength} for lag, strength in seasons]
-    changes = _changes(coarse - seasonal, hours, row["slope_per_h"])
+    seasons, changes, slope = _parts(coarse, hours, level)
+    seasons = [(lag * every, strength) for lag, strength in seasons] + (_short_season(y, 4 * every, 86400 / period) if every > 1 else [])
+    row |= slope | {"season_s": seasons[0][0] * period if seasons else None, "season_strength": seasons[0][1] if seasons else 0.0}
+    row["seasons"] = [{"season_s": lag * period, "strength": strength} for lag, strength in seasons]
     row["change_points"] = [{"timestamp": int((begin + at * every * period) * 1e6), "size": size} for at, size in changes]
     if changes:
         row |= {"changes": len(changes), "last_change": row["change_points"][-1]["timestamp"], "change_size": changes[-1][1]}
     return row
 
+
+def _parts(y: np.ndarray, hours: np.ndarray, level: float) -> tuple[list, list, dict]:  # seasons, changes, slope; gaps are NaN
+    a_day, slope = 24 / hours[1], _slope_of(hours, y, level)["slope_per_h"]
+    for _ in range(4):  # few rounds of a long season take part of the slope with them: by turns
+        seasons, seasonal = _seasons(y - slope * hours, a_day)
+        if not seasons:
+            break
+        slope = _slope_of(hours, y - seasonal, level)["slope_per_h"]
+    cost, changes = _changes(y - seasonal, hours)
+    if changes:  # a large change hides a small season: once more without the larger changes
+        large = 0.5 * max(abs(size) for _, size in changes)
+        steps = sum(size * (np.arange(len(y)) >= at) for at, size in changes if abs(size) >= large)
+        slope = _slope_of(hours, y - steps, level)["slope_per_h"]
+        again, seen = _seasons(y - steps - slope * hours, a_day)
+        less, other = _changes(y - seen, hours)
+        if less <= cost:
+            seasons, seasonal, changes = again, seen, other
+    return seasons, changes, _slope_of(hours, y - seasonal, level, [at for at, _ in changes])
+
 # %% ../../nbs/30_trend.ipynb #31c8854c
-def _slope_of(hours: np.ndarray, y: np.ndarray, level: float) -> dict:  # slope_per_h, lo, hi, direction
-    if len(y) < 2:
+def _slope_of(hours: np.ndarray, y: np.ndarray, level: float, cuts=()) -> dict:  # slope_per_h, lo, hi, direction
+    here = np.flatnonzero(~np.isnan(y))
+    if len(here) < 2:
         return {"slope_per_h": None, "lo": None, "hi": None, "direction": None}
-    every = -(-len(y) // 240)
-    centre = _coarse(hours, every)
-    slope, lo, hi = _sen(centre, _coarse(y, every), level)
-    direction = "rising" if lo > 0 else "falling" if hi < 0 else "flat"
-    return {"slope_per_h": slope, "lo": lo, "hi": hi, "direction": direction}
+    every = -(-len(here) // 240)
+    group = np.searchsorted(cuts, here, side="right")[::every]
+    slope, lo, hi = _sen(_coarse(hours[here], every), _coarse(y[here], every), level, group=group, strict=True)
+    if np.isnan(lo):
+        return {"slope_per_h": slope, "lo": None, "hi": None, "direction": None}
+    return {"slope_per_h": slope, "lo": lo, "hi": hi, "direction": "rising" if lo > 0 else "falling" if hi < 0 else "flat"}
 
 # %% ../../nbs/30_trend.ipynb #1c0b1958
 @door(points=POINTS)
@@ -268,18 +339,20 @@ def describe(
 
     Columns: `series, n` (points used), `start, end` (of its first and last point), `period_s` (most frequent step),
     `missing_share` (of the slots between start and end), `kind` (constant, counter, intermittent, count, ratio, gauge), `level`
-    (median), `slope_per_h` with `lo, hi` and `direction` (rising, falling, or flat where the interval holds 0), `season_s`
+    (median), `slope_per_h` (between the changes) with `lo, hi` and `direction` (rising, falling, or flat where the interval holds 0; all
+    three null where there are too few points for that level: fewer than 5 at 0.95), `season_s`
     (dominant period, null for none) and `season_strength` (0 to 1), `changes` (of level), `last_change` and `change_size`, and as
     lists `seasons` (of `season_s, strength`, dominant first) and `change_points` (of `timestamp, size`, in order of time).
-    Works on hourly medians for three days or more. Values that are not finite, or beyond 1e100, are left out; a series without any has no
+    Works on hourly medians for three days or more; seasons too short for these are looked for in the newest 4,000 periods and listed
+    last. Gaps are left out, not bridged. Values that are not finite, or beyond 1e100, are left out; a series without any has no
     row. One point has no slope. Raises InputError for a frame that is not `points` or a level outside (0, 1).
 
     Slope: Sen, JASA 63 (1968) 1379. Season strength: Hyndman and Athanasopoulos, Forecasting: Principles and Practice,
     4.3. Changes: binary segmentation, Scott and Knott, Biometrics 30 (1974) 507. Kinds: Syntetos, Boylan and Croston,
     JORS 56 (2005) 495.
     """
-    if not 0 < level < 1:
-        raise InputError(f"level needs a number between 0 and 1, such as 0.95; it is {level}")
+    if not (isinstance(level, Real) and 0 < level < 1):
+        raise InputError(f"level needs a number between 0 and 1, such as 0.95; it is {level!r}")
     rows = [_describe_one(name, seconds, x, level) for name, seconds, x in _each(points)]
     return pl.DataFrame(rows, schema=_COLUMNS, orient="row")
 
@@ -339,9 +412,11 @@ def _ranked(table: np.ndarray) -> np.ndarray:  # each row as ranks of mean 0 and
 
 def _crossed(z: np.ndarray, here: np.ndarray, lag: int) -> tuple[np.ndarray, np.ndarray]:  # [a, b]: correlation of a with b `lag` later; joint slots
     left, right = slice(0, z.shape[1] - lag), slice(lag, z.shape[1])
-    joint = here[:, left] @ here[:, right].T
-    total = z[:, left] @ z[:, right].T
-    return np.divide(total, joint, out=np.zeros_like(total), where=joint > 0), joint
+    x, y, u, v = z[:, left], z[:, right].T, here[:, left], here[:, right].T
+    joint, a, b = u @ v, x @ v, u @ y  # slots, and sums over these alone
+    spread = np.maximum(joint * (x**2 @ v) - a**2, 0) * np.maximum(joint * (u @ y**2) - b**2, 0)
+    enough = spread > 1e-12 * np.maximum(joint, 1) ** 4
+    return np.clip(np.divide(joint * (x @ y) - a * b, np.sqrt(spread), out=np.zeros_like(joint), where=enough), -1, 1), joint
 
 # %% ../../nbs/30_trend.ipynb #4af0936f
 @door(points=POINTS)
@@ -360,8 +435,8 @@ def lags(
 
     Haugh, JASA 71 (1976) 378. Adjustment: Benjamini and Yekutieli, Annals of Statistics 29 (2001) 1165.
     """
-    if max_lag_s is not None and not max_lag_s >= 0:
-        raise InputError(f"max_lag_s needs seconds of at least 0; it is {max_lag_s}")
+    if max_lag_s is not None and not (isinstance(max_lag_s, Real) and max_lag_s >= 0):
+        raise InputError(f"max_lag_s needs seconds of at least 0; it is {max_lag_s!r}")
     names, period, table = _aligned(points)
     if len(names) < 2:
         raise InputError(f"lags needs two series or more with finite values; there are {len(names)}")
