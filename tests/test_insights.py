@@ -46,16 +46,37 @@ def at(ms: int) -> datetime:
         ("fields concat(a, ',', b) as ab, c", True, False, [("@timestamp", True)], ["ab", "c"]),
         ("fields a | sort strlen(a)", False, False, [], ["a"]),
         ("fields a | sort a | sort b", False, False, [], ["a"]),
-        ("fields a | limit 20", False, True, [("@timestamp", True)], ["a"]),
-        ("stats count(*)", False, False, [("@timestamp", True)], ["@timestamp", "@message"]),
+        ("fields a | limit 20", False, 20, [("@timestamp", True)], ["a"]),
+        ("stats count(*)", False, False, [("@timestamp", True)], ["count(*)"]),
         ("fields a | dedup a", False, False, [("@timestamp", True)], ["a"]),
-        ("pattern @message", False, False, [("@timestamp", True)], ["@timestamp", "@message"]),
-        ("fields a | something new", False, False, [("@timestamp", True)], ["a"]),
+        ("pattern @message", False, False, [("@timestamp", True)], []),
+        ("fields a | something new", False, False, [("@timestamp", True)], []),
         ("fields a | filter m like /x|stats y/", True, False, [("@timestamp", True)], ["a"]),
         ("fields a | filter m like 'x|stats' and n = \"|limit 5\"", True, False, [("@timestamp", True)], ["a"]),
         ("fields a # | stats count(*)\n| filter b = 1", True, False, [("@timestamp", True)], ["a"]),
         ("parse @message /(?<a>x|stats)/ | fields a", True, False, [("@timestamp", True)], ["a"]),
-        ("fields a / b as c | stats max(c) | fields d / e", False, False, [("@timestamp", True)], ["c", "d / e"]),
+        ("fields a / b as c | stats max(c) | fields d / e", False, False, [("@timestamp", True)], ["max(c)", "d / e"]),
+        ("filter(n>1)", True, False, [("@timestamp", True)], ["@timestamp", "@message"]),
+        ("fields\ta|\tlimit\t5", False, 5, [("@timestamp", True)], ["a"]),
+        ("parse /(?<x>a|limit 5)/", True, False, [("@timestamp", True)], ["@timestamp", "@message", "x"]),
+        ("parse coalesce(a, b) /(?<z>x|y)/", True, False, [("@timestamp", True)], ["@timestamp", "@message", "z"]),
+        (
+            "parse @message 'a | b *, *' as x, `y z`",
+            True,
+            False,
+            [("@timestamp", True)],
+            ["@timestamp", "@message", "x", "y z"],
+        ),
+        ("fields a, n as `a b` | parse m '*' as c", True, False, [("@timestamp", True)], ["a", "a b", "c"]),
+        ("unnest items into item | fields item.id", True, False, [("@timestamp", True)], ["item", "item.id"]),
+        (
+            "stats max(a) as most, count(*) by bin(5m) as slot, b",
+            False,
+            False,
+            [("@timestamp", True)],
+            ["slot", "b", "most", "count(*)"],
+        ),
+        ("fields concat('x as y') | dedup a", False, False, [("@timestamp", True)], ["concat('x as y')"]),
         ("filterIndex a = 1 | fields b", True, False, [("@timestamp", True)], ["b"]),
     ],
 )
@@ -65,7 +86,7 @@ def test_forms(text, splits, limited, keys, shown):
 
 
 def test_queries_that_cannot_be_asked_are_refused():
-    for text, says in (("", "at least one command"), (" | ", "at least one command"), ("# only", "at least one"), ("x" * 9901, "9,901"), ("SOURCE logGroups() | fields a", "SOURCE")):  # fmt: skip
+    for text, says in ((None, "it is None"), (5, "it is 5"), ("", "at least one command"), (" | ", "at least one command"), ("# only", "at least one"), ("x" * 9901, "9,901"), ("SOURCE logGroups() | fields a", "SOURCE")):  # fmt: skip
         with pytest.raises(InputError, match=says):
             insights.form(text)
 
@@ -97,8 +118,9 @@ class Few:
             self.asked.append((low, high, tuple(logGroupNames)))
             self.running += 1
             self.most = max(self.most, self.running)
-        timed = re.search(r"fields [^|]*@timestamp", queryString)
-        rows = [[{"field": "@timestamp", "value": stamp(ms)}] * bool(timed) + [{"field": "n", "value": str(n)}, {"field": "@ptr", "value": "p"}] for ms, _, n in found[: min(limit, self.cap)]]  # fmt: skip
+        timed = re.search(r"fields [^|]*@timestamp(?! as)", queryString)
+        key = re.search(r"(@timestamp|n) as (\w+)", queryString)
+        rows = [[{"field": "@timestamp", "value": stamp(ms)}] * bool(timed) + [{"field": key[2], "value": stamp(ms) if key[1] == "@timestamp" else str(n)} for _ in range(1) if key] + [{"field": "n", "value": str(n)}, {"field": "@ptr", "value": "p"}] for ms, _, n in found[: min(limit, self.cap)]]  # fmt: skip
         self.answers[name] = (next(self.statuses, "Complete"), rows, len(found) * self.lie)
         return {"queryId": name}
 
@@ -146,20 +168,9 @@ def test_divided_windows_give_all_rows_in_order(places, cap, lie, low, high, ord
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(insights, "MOST_ROWS", cap)
         whole = truth(events, low, high, "ab", order)
-        try:
-            found, lost = logs.query(session_of(client), ["a", "b"], text, at(low), at(high)), None
-        except IncompleteError as error:
-            found, lost = error.partial, error.missing
-    rows = found["n"].to_list() if found.width else []
-    if lost is None:
-        assert rows == whole
-        assert found.columns == (["@timestamp", "n"] if timed else ["n"]) * bool(whole)
-    else:  # only where a second of one group holds more than the limit, and nothing else is missing
-        full = [((start - NOW) // timedelta(milliseconds=1), (end - NOW) // timedelta(milliseconds=1), groups) for start, end, groups in lost.select("start", "end", "log_groups").iter_rows()]  # fmt: skip
-        assert all(b - a <= 1000 and len(g) == 1 and len(truth(events, a, b, g, "")) >= cap for a, b, g in full)
-        elsewhere = [n for ms, g, n in events if low <= ms < high and not any(a <= ms < b and g in gs for a, b, gs in full)]  # fmt: skip
-        assert set(elsewhere) <= set(rows) <= set(whole)
-        assert len(rows) == len(set(rows))
+        found = logs.query(session_of(client), ["a", "b"], text, at(low), at(high))
+    assert found["n"].to_list() == whole  # no millisecond holds more than one event, so that nothing is missing
+    assert found.columns == (["@timestamp", "n"] if timed else ["n"])
 
 
 def test_the_number_of_queries_follows_the_hint():
@@ -471,3 +482,172 @@ def test_credentials_that_end_in_the_middle_leave_the_rest(shop, monkeypatch):
     lost = [n for n in range(3000) if n % 3 and any(a <= NOW - HOUR + timedelta(milliseconds=997 * n) < b for a, b in missing.select("start", "end").iter_rows())]  # fmt: skip
     assert sorted(partial + lost) == [n for n in range(3000) if n % 3]
     assert partial
+
+
+# --- parts make up the whole, columns included
+
+PARTS = (
+    "parse @message '\"n\":*,' as num", "parse @message /\"id\":\"(?<code>\\d+)\"/", "filter n >= 100", "fields n, id", "fields n as `a b`",
+    "fields share * 2 as double, ok", "display id, n",
+)  # fmt: skip
+ORDERS = (
+    "", "sort n desc", "sort @timestamp asc", "sort id asc", "sort ok desc, n asc", "sort share desc | fields level", "sort n asc | display n",
+)  # fmt: skip
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.sampled_from(PARTS), max_size=3, unique=True), st.sampled_from(ORDERS))
+def test_a_divided_query_is_the_whole_one(shop, parts, order):
+    """What one query gives against what many give that hold at most 300 rows each: values, order and columns."""
+    text = " | ".join(filter(None, [*parts, order])) or "fields @message"
+    whole = logs.query(shop.session, GROUP, text, NOW - HOUR, NOW)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(insights, "MOST_ROWS", 300)
+        divided = logs.query(shop.session, GROUP, text, NOW - HOUR, NOW)
+    assert divided.equals(whole)
+    assert len(whole) == 2000 - 66 * ("filter n >= 100" in parts)
+    assert not any(name.startswith("lift_key") for name in whole.columns)
+    assert insights.form(text).shown == tuple(whole.columns)
+
+
+def test_more_rows_in_a_second_than_insights_gives():
+    """The milliseconds of one second are asked for one by one; only a full millisecond of one group is given up."""
+    client = Few([(i, "a", i) for i in range(1000)], 100)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(insights, "MOST_ROWS", 100)
+        found = logs.query(session_of(client), "a", "fields n", at(0), at(1000))
+        assert found["n"].to_list() == list(range(1000))[::-1]
+        client = Few([(5, "a", i) for i in range(150)] + [(6, "a", 150)], 100)
+        with pytest.raises(IncompleteError, match="more than 100 rows") as caught:
+            logs.query(session_of(client), "a", "fields n | sort n", at(0), at(1000))
+    assert caught.value.missing.select("start", "end").row(0) == (at(5), at(6))
+    assert len(caught.value.partial) == 101
+    assert caught.value.partial.columns == ["n"]
+
+
+def test_a_part_that_is_missing_leaves_no_key_in_the_rest():
+    client = Few([(i, f"g{i}", i) for i in range(60)], 1000, statuses=["Complete", "Failed"])
+    with pytest.raises(IncompleteError) as caught:
+        logs.query(session_of(client), [f"g{i}" for i in range(60)], "fields n", at(0), at(1000))
+    assert caught.value.partial.columns == ["n"]
+    assert 0 < len(caught.value.partial) < 60
+
+
+def test_columns_do_not_depend_on_what_was_found(shop):
+    def asked(text, *window):
+        return logs.query(shop.session, GROUP, text, *(window or (NOW - HOUR, NOW)))
+
+    nothing = asked("fields @timestamp, nosuch, n | filter n < 0")
+    assert nothing.columns == ["@timestamp", "nosuch", "n"]
+    assert nothing.schema["@timestamp"] == pl.Datetime("us", "UTC")
+    some = asked("fields nosuch, n | limit 2")
+    assert some.columns == ["nosuch", "n"]
+    assert some["nosuch"].null_count() == 2
+    assert asked("filter n < 0 | stats count(*) as c by ok").columns == ["ok", "c"]
+    assert "@ptr" not in asked("fields n | limit 1").columns
+    assert asked("fields n, @ptr | limit 1").columns == ["n", "@ptr"]
+    between = NOW - HOUR + timedelta(microseconds=1), NOW - HOUR + timedelta(microseconds=2)
+    assert asked("fields @timestamp", *between).shape == (0, 1)
+    assert asked("fields n", NOW + 48 * HOUR, NOW + 49 * HOUR).shape == (0, 1)
+
+
+def test_an_end_far_ahead_changes_no_number(shop):
+    whole = logs.query(shop.session, GROUP, "stats count(*) as n", NOW - HOUR, NOW)["n"].item()
+    for end in (datetime.max.replace(tzinfo=UTC), datetime(9999, 1, 1, tzinfo=UTC), NOW + timedelta(days=400)):
+        assert logs.query(shop.session, GROUP, "stats count(*) as n", NOW - HOUR, end)["n"].item() == whole == 2000
+    with pytest.raises(InputError, match="from 1970"):
+        logs.query(shop.session, GROUP, "fields n", datetime(1960, 1, 1, tzinfo=UTC), NOW)
+
+
+def test_limit_and_order_hold_for_all_sessions_together(shop):
+    other = shop.session.at("ap-south-1")
+    put(other, shop.logs.filter(log_group=GROUP).head(30))
+    both = [shop.session, other]
+    times = logs.query(both, GROUP, "fields @timestamp, n", NOW - HOUR, NOW)
+    assert len(times) == 2030
+    assert times["@timestamp"].is_sorted(descending=True)
+    assert times.columns == ["@timestamp", "n", "account", "region"]
+    first = logs.query(both, GROUP, "fields n | sort n asc", NOW - HOUR, NOW, limit=3)
+    assert first["n"].to_list() == [1, 1, 2]
+    assert first["region"].to_list() == ["us-east-1", "ap-south-1", "us-east-1"]
+    assert logs.query(both, GROUP, "fields n | sort n asc | limit 3", NOW - HOUR, NOW).equals(first)
+    counts = logs.query(both, GROUP, "stats count(*) as c by ok | sort c desc", NOW - HOUR, NOW, limit=3)
+    assert counts["c"].is_sorted(descending=True)
+    assert len(counts) == 3
+
+
+def test_a_column_of_numbers_here_and_text_there_is_text(shop):
+    other = shop.session.at("eu-north-1")
+    texts = shop.logs.filter(log_group=GROUP).head(2).with_columns(message=pl.Series(['{"n":"x"}', '{"n":1.5}']))
+    put(other, texts)
+    found = logs.query([shop.session, other], GROUP, "fields n", NOW - HOUR, NOW)
+    assert found.schema["n"] == pl.String
+    assert {"x", "1.5", "2999"} <= set(found["n"])
+
+
+def test_a_group_with_the_word_stream_in_its_name_is_a_group(shop):
+    from lift_insights.sources.groups import explained
+
+    for name, said, says in (
+        (
+            "/app/streaming-ap",
+            "Log group '/app/streaming-ap' does not exist for account ID '123456789012'",
+            "the log group",
+        ),
+        ("logstream", "The specified log group does not exist.", "the log group"),
+        ("/app/streaming", "The specified log stream does not exist.", "a log stream that was named"),
+    ):
+        refused = ClientError({"Error": {"Code": "ResourceNotFoundException", "Message": said}}, "StartQuery")
+        with pytest.raises(InputError, match=f"{says}.* does not exist"), explained(shop.session, [name]):
+            raise refused
+
+
+def test_a_hint_that_may_not_be_had_hides_no_error():
+    fault = sandbox.Fault("logs", "DescribeLogGroups", 400, "AccessDeniedException")
+    with sandbox.local(None, clock=NOW, faults=[fault]) as session:
+        for call in (logs.read, lambda *a: logs.query(session, "nope", "fields n", *a[2:])):
+            with pytest.raises(InputError, match="the log group nope does not exist"):
+                call(session, "nope", NOW - HOUR, NOW)
+
+
+def test_a_linked_account_s_group_has_no_price_beforehand(shop):
+    from lift_insights.aws.session import local
+
+    far = "arn:aws:logs:us-east-1:999999999999:log-group:far"
+    plan = logs.query(shop.session, [far, GROUP], "fields n", NOW - HOUR, NOW, dry_run=True)
+    assert plan["certainty"][-1] == "unknown"
+    assert plan["quantity"][0] == 1
+    rich = local(shop.session.endpoint_url, clock=NOW, budget_usd=1.0)
+    with pytest.raises(BudgetError, match="cannot be told beforehand"):
+        logs.query(rich, far, "fields n", NOW - HOUR, NOW)
+    assert rich.ledger.cost_usd == 0
+    assert "StartQuery" not in rich.ledger.frame()["operation"]
+
+
+def test_a_plan_is_told_when_the_budget_is_used_up(shop):
+    from lift_insights.aws.session import local
+
+    poor = local(shop.session.endpoint_url, clock=NOW, budget_usd=1e-9)
+    plan = logs.query(poor, GROUP, "fields n", NOW - HOUR, NOW, dry_run=True)
+    assert plan["operation"][-1] == "GetQueryResults"
+    assert poor.ledger.cost_usd == 0
+    with pytest.raises(InputError, match="does not exist"):
+        logs.query(
+            local(shop.session.endpoint_url, clock=NOW, budget_usd=1.0), "/shop/none", "fields n", NOW - HOUR, NOW
+        )
+
+
+def test_sizes_of_many_groups_are_asked_for_by_the_five_hundred():
+    asked = []
+
+    def paginate(**kwargs):
+        asked.append(len(kwargs["MetricDataQueries"]))
+        return [{"MetricDataResults": [{"Values": [1.0]} for _ in kwargs["MetricDataQueries"]]}]
+
+    client = SimpleNamespace(get_paginator=lambda _: SimpleNamespace(paginate=paginate))
+    plan = logs.query(
+        session_of(client), [f"g{i}" for i in range(1101)], "fields n", at(0), at(3_600_000), dry_run=True
+    )
+    assert asked == [500, 500, 101]
+    assert plan["calls"][0] == 3
+    assert plan["quantity"][-1] == 1101

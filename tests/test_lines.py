@@ -386,3 +386,106 @@ def test_rfc_3339_is_a_time_unless_it_is_finer_than_a_microsecond():
     assert found["z"].to_list() == [datetime(2026, 3, 15, 10, tzinfo=UTC), None]
     assert found["o"].to_list() == [datetime(2026, 3, 15, 8, 0, 0, 250_000, UTC)] * 2
     assert found["n"].dtype == pl.String
+
+
+# --- records that are not as tidy as ours
+
+
+def test_a_name_that_a_record_gives_twice_has_the_value_nearest_to_its_top():
+    found = logs.fields(events('{"a":{"b":2},"a.b":1}', '{"a":{"b":3}}'))
+    assert found["a.b"].to_list() == [1, 3]
+    twice = events(
+        '{"message":"m","timestamp":"top","fields":{"timestamp":"below","n":1}}',
+        '{"fields":{"timestamp":"x"},"timestamp":"y","n":2}',
+    )
+    assert logs.fields(twice)["fields.timestamp"].to_list() == ["top", "y"]
+    for name in ("timestamp", "fields.timestamp", ["timestamp", "fields.timestamp"]):
+        assert logs.fields(twice, name).columns[-1] == "fields.timestamp"
+        assert logs.fields(twice, name).width == len(EVENTS.columns)
+
+
+def test_names_of_fields_are_looked_at_at_the_door():
+    frame = events('{"status":200,"n":1}')
+    assert logs.fields(frame, "status").columns[-1] == "status"
+    assert logs.fields(frame, "status").width == len(EVENTS.columns)
+    assert logs.fields(frame, ["status", "status"]).equals(logs.fields(frame, "status"))
+    for names in (5, [5], [""], [None], ""):
+        with pytest.raises(InputError, match="names needs the names of fields"):
+            logs.fields(frame, names)
+    for text in ("{oops", "[1]", "5"):
+        with pytest.raises(InputError, match="needs a JSON object in each row, or null; row 0"):
+            logs.fields(frame.with_columns(fields=pl.lit(text)))
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(st.dictionaries(st.sampled_from(["a", "b", "a.b", "timestamp", "fields", "message", "fields.timestamp"]), values, max_size=4), max_size=4))  # fmt: skip
+def test_any_record_becomes_columns(records):
+    frame = events(*map(json.dumps, records))
+    found = logs.fields(frame)
+    assert len(found) == len(frame)
+    assert len(set(found.columns)) == found.width
+
+
+def test_reports_of_users_are_not_lambda_s():
+    users = (
+        '{"message":"REPORT","duration_ms":5,"rows":7}',
+        '{"message":"REPORT","request_id":"r","duration_ms":5,"rows":7}',
+    )
+    assert logs.reports(events(*users, REPORT))["request_id"].to_list() == ["ab-1"]
+
+
+@pytest.mark.parametrize("counts", [[-1], [0.5], [True], ["1"]])
+def test_counts_that_count_nothing_are_left_out(counts):
+    text = embedded({"service": "s", "m": {"Values": [1.0], "Counts": counts}, "other": 2}, metrics=("m", "other"))
+    with pytest.warns(UserWarning, match="1 events in the embedded metric format do not keep to it; of them 1 metrics"):
+        assert logs.emf(events(text))["value"].to_list() == [2.0]
+
+
+@pytest.mark.parametrize("time", [10**20, -1, "now", True, 253_402_300_800_000])
+def test_embedded_times_that_no_frame_holds_are_left_out(time):
+    broken = json.loads(embedded({"service": "s", "m": 1}))
+    broken["_aws"]["Timestamp"] = time
+    with pytest.warns(UserWarning, match="1 events in the embedded"):
+        assert logs.emf(events(json.dumps(broken), embedded({"service": "s", "m": 7})))["value"].to_list() == [7.0]
+
+
+def test_one_absent_metric_or_dimension_drops_no_other():
+    text = embedded({"service": "s", "m": 1}, metrics=("absent", "m"), dimensions=(("service",), ("nowhere",)))
+    with pytest.warns(UserWarning, match="of them 3 metrics"):
+        assert logs.emf(events(text))["value"].to_list() == [1.0]
+
+
+def test_a_metric_may_be_called_level():
+    text = embedded({"service": "s", "level": 3, "message": [1, 2]}, metrics=("level", "message"))
+    assert sorted(logs.emf(events(text))["value"]) == [1.0, 2.0, 3.0]
+
+
+def test_counts_beyond_all_memory_are_refused():
+    text = embedded({"service": "s", "m": {"Values": [2.0], "Counts": [30_000_000]}})
+    with pytest.raises(InputError, match="30,000,000 single values, more than 10,000,000"):
+        logs.emf(events(text))
+    assert logs.emf(events(text), stat="Sum")["value"].to_list() == [60_000_000.0]
+    for period_s in (0, -60, 1.5, True, "60"):
+        with pytest.raises(InputError, match="period_s needs"):
+            logs.emf(events(text), stat="Sum", period_s=period_s)
+
+
+def narrowed(*texts):
+    return logs.typed(pl.DataFrame({"x": pl.Series(texts, dtype=pl.String)}))["x"]
+
+
+@pytest.mark.parametrize(
+    "text", ["0.1234567890123456789", "9007199254740993.0", "1.0e-400", "1.10", "1.00", "1e+400", "2026-03-02 09:00:00", "2026-03-02 09:00:00.0001"]
+)  # fmt: skip
+def test_text_that_a_type_would_change_stays_text(text):
+    assert narrowed(text, None).to_list() == [text, None]
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.floats(allow_nan=False, allow_infinity=False))
+def test_every_float_that_is_written_shortest_is_one(number):
+    text = repr(number)
+    if "e" in text and "." not in text:
+        text = text.replace("e", ".0e")
+    assert narrowed(text).to_list() == [number]
+    assert narrowed(text).dtype == pl.Float64

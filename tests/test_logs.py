@@ -333,6 +333,16 @@ def test_what_cannot_be_read_is_refused(shop):
         (lambda: logs.read(shop, "/shop/orders", NOW, NOW), "start before its end"),
         (lambda: logs.streams(shop, "/shop/order"), "did you mean /shop/orders"),
         (lambda: logs.tail(shop, "/shop/orders", poll_s=0), "poll_s needs"),
+        (lambda: logs.read(shop, "/shop/orders", *window, at_most="5"), "at_most needs a whole number"),
+        (lambda: logs.read(shop, "/shop/orders", *window, at_most=2.5), "at_most needs a whole number"),
+        (lambda: logs.read(shop, "/shop/orders", *window, pattern=5), "pattern needs the text"),
+        (lambda: logs.read(shop, "/shop/orders", *window, streams=[""]), "streams needs the names"),
+        (lambda: logs.read(shop, "/shop/orders", *window, streams=[5]), "streams needs the names"),
+        (lambda: logs.read(shop, "/shop/orders", datetime(1960, 1, 1, tzinfo=UTC), NOW), "start from 1970"),
+        (lambda: logs.read(shop, None, *window), "groups needs the name"),
+        (lambda: logs.query(shop, None, "fields n", *window), "groups needs the name"),
+        (lambda: logs.groups(shop, "a b"), "refuses"),
+        (lambda: logs.groups(shop, 5), "refuses"),
     ):
         with pytest.raises(InputError, match=says):
             call()
@@ -465,3 +475,114 @@ def test_tail_ends_on_ctrl_c(live, monkeypatch):
 
     monkeypatch.setattr(logs.time, "sleep", interrupted)
     assert [f["message"].to_list() for f in logs.tail(live, "app", since=timedelta(minutes=1))] == [["one"]]
+
+
+# --- one group that fails among others
+
+
+def hooked(session, refuse):
+    """Each FilterLogEvents call passes `refuse(arguments)` first, which may raise."""
+    client = session.client("logs")
+    client.meta.events.register(
+        "before-parameter-build.cloudwatch-logs.FilterLogEvents", lambda params, **_: refuse(params)
+    )
+
+
+def error_of(code: str) -> ClientError:
+    return ClientError({"Error": {"Code": code, "Message": "no"}}, "FilterLogEvents")
+
+
+@pytest.fixture
+def three():
+    """Groups a, b, c with forty events a second apart, in 110 streams in the case of a."""
+    with sandbox.local(None, clock=NOW) as session:
+        client = session.client("logs")
+        for group in "abc":
+            client.create_log_group(logGroupName=group)
+            for k in range(110 if group == "a" else 1):
+                client.create_log_stream(logGroupName=group, logStreamName=f"s{k:03}")
+            for i in range(40):
+                event = {"timestamp": ZERO - 3_600_000 + i * 1000, "message": f"{group}{i}"}
+                stream = f"s{i * 53 % 110:03}" if group == "a" else "s000"
+                client.put_log_events(logGroupName=group, logStreamName=stream, logEvents=[event])
+        yield session
+
+
+def test_at_most_holds_for_a_group_however_many_streams_are_named(three):
+    names = [f"s{k:03}" for k in range(110)]
+    with pytest.warns(UserWarning, match="only the first 10 events were read of: a"):
+        found = logs.read(three, "a", NOW - HOUR, NOW, streams=names, at_most=10)
+    assert found["message"].to_list() == [f"a{i}" for i in range(10)]
+    assert len(logs.read(three, "a", NOW - HOUR, NOW, streams=names, at_most=40)) == 40
+
+
+def test_at_most_tells_what_failed_with_what_did_not(three):
+    def refuse(params):
+        if params["logGroupName"] == "b":
+            raise error_of("AccessDeniedException")
+
+    hooked(three, refuse)
+    with pytest.warns(UserWarning, match="of: a, c"), pytest.raises(IncompleteError, match="AccessDenied") as caught:
+        logs.read(three, ["a", "b", "c"], NOW - HOUR, NOW, at_most=3)
+    assert caught.value.partial["message"].to_list() == ["a0", "c0", "a1", "c1", "a2", "c2"]
+    assert caught.value.missing.select("log_group", "start", "end").rows() == [("b", NOW - HOUR, NOW)]
+    with pytest.raises(ClientError, match="AccessDenied"):
+        logs.read(three, "b", NOW - HOUR, NOW, at_most=3)
+
+
+def test_an_unknown_group_is_refused_before_the_rest_is_read():
+    client = Pages([(i * 1000, "a", i) for i in range(3000)], 3)
+    known = client.filter_log_events
+
+    def filter_log_events(*, logGroupName, **more):
+        if logGroupName == "nope":
+            raise ClientError(
+                {"Error": {"Code": "ResourceNotFoundException", "Message": "The specified log group does not exist."}},
+                "FilterLogEvents",
+            )
+        return known(logGroupName=logGroupName, **more)
+
+    client.filter_log_events = filter_log_events
+    client.get_paginator = lambda _: SimpleNamespace(paginate=lambda **_: [{"logGroups": [{"logGroupName": "a"}]}])
+    with pytest.raises(InputError, match="nope does not exist"):
+        logs.read(session_of(client), ["a", "nope"], at(0), at(3_000_000))
+    assert len(client.calls) <= 2
+
+
+def test_tail_passes_over_a_bad_moment_and_loses_nothing(live):
+    live.client("logs").create_log_group(logGroupName="other")
+    bad = [0]
+
+    def refuse(params):
+        if params["logGroupName"] == "other" and bad[0] > 0:
+            bad[0] -= 1
+            raise error_of("ServiceUnavailableException")
+
+    hooked(live, refuse)
+    live.client("logs").create_log_stream(logGroupName="other", logStreamName="one")
+    shown = logs.tail(live, ["app", "other"], since=timedelta(minutes=1), poll_s=0.02)
+    say(live, "1")
+    assert next(shown)["message"].to_list() == ["1"]
+    bad[0] = 3
+    say(live, "2")
+    record = {"timestamp": int(live.now().timestamp() * 1000), "message": "3"}
+    live.client("logs").put_log_events(logGroupName="other", logStreamName="one", logEvents=[record])
+    assert next(shown)["message"].to_list() == ["2"]
+    assert next(shown)["message"].to_list() == ["3"]
+    bad[0] = 10**6
+    say(live, "4")
+    assert next(shown)["message"].to_list() == ["4"]
+    with pytest.raises(ClientError, match="ServiceUnavailable"):
+        next(shown)
+
+
+def test_tail_gives_what_came_before_it_says_what_may_not_be_read(three):
+    def refuse(params):
+        if params["logGroupName"] == "b":
+            raise error_of("AccessDeniedException")
+
+    hooked(three, refuse)
+    shown = logs.tail(three, ["a", "b", "c"], since=2 * HOUR, late_s=7200, poll_s=0.02)
+    assert len(next(shown)) == 80
+    with pytest.raises(ClientError, match="AccessDenied"):
+        next(shown)

@@ -805,3 +805,23 @@ def test_a_hundred_thousand_rows_in_ten_pages():
     assert [len(page) for page in pages] == [10_000] * 10
     assert [row[0]["value"] for page in pages for row in page] == [str(i) for i in range(size - 1, size - 100_001, -1)]
     assert service.get_query_results(**query)["statistics"]["recordsMatched"] == size
+
+
+def test_seconds_far_ahead_are_no_milliseconds():
+    """Only where both ends can be nothing else are they taken as milliseconds; what is beyond the year 9999 is refused in either."""
+    with sandbox.local(None, clock=NOW) as session:
+        logs = session.client("logs")
+        logs.create_log_group(logGroupName="g")
+        logs.create_log_stream(logGroupName="g", logStreamName="s")
+        logs.put_log_events(
+            logGroupName="g",
+            logStreamName="s",
+            logEvents=[{"timestamp": int(NOW.timestamp() * 1000) - 1000, "message": "m"}],
+        )
+        now = int(NOW.timestamp())
+        for start, end in ((now - 60, now), (now - 60, 253_402_300_799), ((now - 60) * 1000, now * 1000)):
+            asked = {"logGroupName": "g", "startTime": start, "endTime": end, "queryString": "stats count(*) as n"}
+            assert finished(logs, logs.start_query(**asked)["queryId"])["results"][0][0]["value"] == "1"
+        for start, end in ((now - 60, 253_402_300_800), (now - 60, 10**15)):
+            with pytest.raises(ClientError, match="before the year 10000"):
+                logs.start_query(logGroupName="g", startTime=start, endTime=end, queryString="stats count(*) as n")

@@ -520,7 +520,10 @@ def _start_query(self, startTime, endTime, queryString, logGroupName=None, logGr
         raise invalid("StartQuery needs exactly one of logGroupName, logGroupNames and logGroupIdentifiers, with at most 50 groups")
     if startTime > endTime:
         raise invalid(f"End time should not be less than start time; they are {startTime} and {endTime}")
-    start, end = (t if t > 100_000_000_000 else t * 1000 for t in (startTime, endTime))  # AWS SDK for pandas sends milliseconds, and is answered
+    in_ms = all(100_000_000_000 < t < 100_000_000_000_000 for t in (startTime, endTime))  # AWS SDK for pandas sends milliseconds, and is answered
+    start, end = (t if in_ms else t * 1000 for t in (startTime, endTime))
+    if start < 0 or end >= 253_402_300_800_000:
+        raise invalid(f"startTime and endTime need seconds since 1970, before the year 10000; they are {startTime} and {endTime}")
     if queryLanguage != "CWLI":
         raise invalid(f"the local AWS does not speak {queryLanguage}; it speaks CWLI")
     groups = [self.group(None, name) for name in dict.fromkeys(given[0])]

@@ -21,9 +21,10 @@ import polars as pl
 
 from ..aws import prices
 from ..aws.calls import IncompleteError, gather
+from ..aws.ledger import BudgetError
 from ..aws.session import several
 from ..frames import UTC_TIME, InputError
-from .groups import as_it_comes, explained, names_of, placed, size, stored, to_ms
+from .groups import as_it_comes, explained, linked, names_of, placed, since_1970, size, stored, to_ms
 from .lines import typed
 from ..times import window
 
@@ -31,7 +32,8 @@ from ..times import window
 ROW_BY_ROW = ("fields", "display", "filter", "filterindex", "parse", "unmask", "unnest", "sort")
 COMPARES = ("diff", "anomaly", "join", "subquery")  # look beyond the window, or at something else: no filter on the time may stand before them
 _CUT = re.compile(
-    r"""\#[^\n]*|"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|`[^`]*`|(?:\blike|=~|\bparse\s+[^\s/|]+)\s*/(?:\\.|[^/\\])*/|\|""", re.IGNORECASE
+    r"""\#[^\n]*|"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|`[^`]*`|(?:\blike|=~)\s*/(?:\\.|[^/\\])*/"""
+    r"""|(?<![\w.@])parse\b(?:[^|"'`/]|"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|`[^`]*`)*?/(?:\\.|[^/\\])*/|\|""", re.IGNORECASE
 )  # comments, quoted text, regular expressions, and the bars between commands
 
 
@@ -41,33 +43,48 @@ class Form:
 
     text: str
     at: int  # where a filter on the time may stand; -1: nowhere
-    splits: bool  # may it be asked in parts?
-    limited: bool  # does it say itself how many rows it wants?
+    rows: bool  # does it go row by row, in an order that is known? Then answers can be put together
+    limited: int  # how many rows it wants, as it says itself; 0: it does not say
     keys: tuple[tuple[str, bool], ...]  # the order of its rows: field, newest or greatest first?
-    shown: tuple[str, ...]  # the fields it shows
+    shown: tuple[str, ...]  # the fields it shows; none: not known
     display: str  # the last `display`, without the word; else empty
+    bare: bool  # does it name no fields to show?
+
+    @property
+    def splits(self) -> bool:
+        """May it be asked in parts?"""
+        return self.rows and not self.limited
+
+    @property
+    def hidden(self) -> dict[str, str]:
+        """Fields that rows are put in order by and that are not shown, each with the name it is asked for under."""
+        return {name: f"lift_key_{i}" for i, (name, _) in enumerate(self.keys) if name not in self.shown}
 
 
 def form(
     text: str,  # a query in the Insights language
 ) -> Form:
-    """The kind of question that a query is. Raises InputError where it is empty, too long, or names its groups itself."""
-    commands = list(_commands(text))
+    """The kind of question that a query is. Raises InputError where it is no text, empty, too long, or names its groups itself."""
+    commands = list(_commands(text)) if isinstance(text, str) else []
     names = [name for name, *_ in commands]
     if not names or len(text) > 9_900:
-        raise InputError(f"a query needs at least one command and at most 9,900 characters; it has {len(text):,} characters")
+        seen = f"it has {len(text):,} characters" if isinstance(text, str) else f"it is {text!r}"
+        raise InputError(f"a query needs at least one command and at most 9,900 characters; {seen}")
     if "source" in names:
         raise InputError("a query with SOURCE chooses its log groups itself, so its price cannot be told; leave SOURCE out and name the groups")
     sorts = [body for name, body, _ in commands if name == "sort"]
     keys = _keys(sorts[0]) if len(sorts) == 1 else () if sorts else (("@timestamp", True),)
-    shown = [name for command, body, _ in commands if command == "fields" for name in map(_name, _listed(body))]
     display = next((body for name, body, _ in reversed(commands) if name == "display"), "")
-    if display:
-        shown = list(map(_name, _listed(display)))
     first = commands[0][2] if names[0] == "filterindex" else 0
     at = -1 if any(name in COMPARES for name in names) else first
-    splits = bool(keys) and all(name in ROW_BY_ROW for name in names)
-    return Form(text, at, splits, "limit" in names, keys, tuple(shown or ("@timestamp", "@message")), display)
+    limits = [_whole(body) for name, body, _ in commands if name == "limit"]
+    rows = bool(keys) and all(name in ROW_BY_ROW for name in (names[:-1] if names[-1] == "limit" else names))
+    bare = not {"fields", "display"} & set(names)
+    return Form(text, at, rows, min(limits, default=0), keys, _shown(commands), display, bare)
+
+
+def _whole(body: str) -> int:
+    return int(body) if re.fullmatch(r"[1-9]\d*", body) else 1 << 40  # what is no number AWS will refuse
 
 # %% ../../nbs/27_insights.ipynb #9f4038e1
 def _commands(text: str) -> Iterator[tuple[str, str, int]]:
@@ -75,14 +92,9 @@ def _commands(text: str) -> Iterator[tuple[str, str, int]]:
     bare = _CUT.sub(lambda found: " " * len(found[0]) if found[0].startswith("#") else found[0], text)
     ends = [found.start() for found in _CUT.finditer(bare) if found[0] == "|"]
     for start, end in zip([0, *(e + 1 for e in ends)], [*ends, len(bare)]):
-        name, _, body = bare[start:end].strip().partition(" ") if "\n" not in bare[start:end].strip() else _first_word(bare[start:end])
-        if name:
-            yield name.lower(), body.strip(), end
-
-
-def _first_word(part: str) -> tuple[str, str, str]:
-    name, *rest = part.strip().split(None, 1)
-    return name, " ", rest[0] if rest else ""
+        if part := bare[start:end].strip():
+            name = re.match(r"\w*", part)[0] or part.split()[0]
+            yield name.lower(), part[len(name) :].strip(), end
 
 
 def _listed(body: str) -> list[str]:
@@ -98,8 +110,45 @@ def _listed(body: str) -> list[str]:
 
 
 def _name(shown: str) -> str:
-    alias = re.search(r"\s+as\s+(\S+)$", shown, re.IGNORECASE)
+    alias = re.search(r"\sas\s+(`[^`]+`|[^\s'\"/()`]+)$", shown, re.IGNORECASE)
     return (alias[1] if alias else shown).strip("`")
+
+
+def _shown(commands: list[tuple[str, str, int]]) -> tuple[str, ...]:
+    """The fields that the query shows, in its order; none where a command is not known well enough."""
+    found, bare = [], True
+    for name, body, _ in commands:
+        if name == "display":  # whatever comes behind it shows nothing
+            found, bare = list(map(_name, _listed(next(b for n, b, _ in reversed(commands) if n == "display")))), False
+            break
+        if name in ("fields", "stats"):
+            found = [*(found if name == "fields" else ()), *(_totals(body) if name == "stats" else map(_name, _listed(body)))]
+            bare = False
+        elif name in ("parse", "unnest"):
+            found += _made(body)
+        elif name not in (*ROW_BY_ROW, "limit", "dedup"):
+            return ()
+    return tuple(dict.fromkeys([*(("@timestamp", "@message") if bare else ()), *found]))
+
+
+def _plainly(body: str) -> str:
+    """The text with blanks for what stands in quotes, and for regular expressions."""
+    return re.sub(_CUT.pattern + r"|/(?:\\.|[^/\\])*/", lambda found: found[0] if found[0][0] in "`|" else " " * len(found[0]), body, flags=re.IGNORECASE)
+
+
+def _made(body: str) -> list[str]:
+    """The fields that a `parse` or an `unnest` makes."""
+    named = re.search(r"\b(?:as|into)\b", plain := _plainly(body), re.IGNORECASE)
+    if named:
+        return [name.strip().strip("`") for name in plain[named.end() :].split(",")]
+    return re.findall(r"\(\?P?<([A-Za-z]\w*)>", body)
+
+
+def _totals(body: str) -> list[str]:
+    """The columns of a `stats`: what it groups by, then what it works out."""
+    by = re.search(r"\bby\b", _plainly(body), re.IGNORECASE)
+    what, groups = (body[: by.start()], body[by.end() :]) if by else (body, "")
+    return [_name(one) for one in [*(_listed(groups) if groups.strip() else ()), *_listed(what.strip())] if one]
 
 
 def _keys(body: str) -> tuple[tuple[str, bool], ...]:
@@ -216,13 +265,20 @@ class _Piece:
     def text(self, form: Form) -> tuple[str, int]:
         """The query for this window, and how much was put into it at `form.at`."""
         query, told = form.text, ""
-        if self.keyed and (hidden := [name for name, _ in form.keys if name not in form.shown]):
-            more = ", ".join(f"`{name}`" if not name.startswith("@") else name for name in hidden)
-            query += f"\n| display {form.display}, {more}" if form.display else f"\n| fields {more}"
+        if self.keyed and form.rows and form.hidden:
+            names = [f"{_written(name)} as {alias}" for name, alias in form.hidden.items()]
+            if form.display:
+                query += f"\n| fields {', '.join(names)}\n| display {form.display}, {', '.join(form.hidden.values())}"
+            else:  # where no fields are named, the first that are take the place of time and message
+                query += f"\n| fields {', '.join([*(map(_written, form.shown) if form.bare else ()), *names])}"
         if form.at >= 0:
             told = f"filter toMillis(@timestamp) >= {self.start} and toMillis(@timestamp) < {self.end} | "
             told = f" | {told[:-3]}" if form.at else told
         return query[: max(form.at, 0)] + told + query[max(form.at, 0) :], len(told)
+
+
+def _written(name: str) -> str:
+    return name if re.fullmatch(r"[@\w.]+", name) else f"`{name}`"
 
 
 def _ask(asking: _Asking, session, form: Form, piece: _Piece, limit: int) -> tuple[pl.DataFrame, float]:
@@ -235,7 +291,10 @@ def _ask(asking: _Asking, session, form: Form, piece: _Piece, limit: int) -> tup
         except _client_error() as error:
             if "creation time" not in str(error) or form.at < 0:
                 raise
-            rows, matched = _run(asking, session, asked | {"endTime": _reached(session, list(piece.groups))})
+            reached = _reached(session, list(piece.groups))
+            if reached is None or reached <= asked["endTime"]:
+                raise
+            rows, matched = _run(asking, session, asked | {"endTime": reached})
     return _texts(rows), matched
 
 
@@ -245,14 +304,14 @@ def _client_error():
     return ClientError
 
 
-def _reached(session, groups: list[str]) -> int:
-    """The first second at which AWS takes a query of the groups to end: it refuses one that ends before all of them were made, or kept anything.
+def _reached(session, groups: list[str]) -> int | None:
+    """The first second at which AWS takes a query of the groups to end, if that is known: it refuses one that ends before all of them were made, or kept anything.
 
     Events may be older than their group all the same; the filter in the query keeps the window what it is.
     """
     kept = pl.col("retention_days").fill_null(36_500) * pl.duration(days=1)
     begins = stored(session, groups).select(pl.max_horizontal("created", pl.lit(session.now(), UTC_TIME) - kept)).to_series()
-    return int(begins.min().timestamp()) + 1
+    return None if begins.min() is None else int(begins.min().timestamp()) + 1
 
 
 def _texts(rows: list[list[dict]]) -> pl.DataFrame:
@@ -264,8 +323,15 @@ def _texts(rows: list[list[dict]]) -> pl.DataFrame:
             if name not in columns:
                 columns[name] = [None] * len(rows)
             columns[name][i] = cell.get("value")
-    columns.pop("@ptr", None)
     return pl.DataFrame(columns, schema=dict.fromkeys(columns, pl.String))
+
+
+def _shaped(form: Form, rows: pl.DataFrame) -> pl.DataFrame:
+    """The rows with all columns that the query shows, in its order, null where nothing came; without those it does not show."""
+    came = [name for name in rows.columns if name not in form.shown and name not in form.hidden.values() and name != "@ptr"]
+    sure = [name for name in form.shown if name in rows.columns or not came or re.fullmatch(r"[@\w. -]+", name)]  # AWS may write an expression another way
+    columns = [pl.col(name) if name in rows.columns else pl.lit(None, pl.String).alias(name) for name in [*sure, *came]]
+    return rows.select(columns) if rows.width else pl.DataFrame(schema=dict.fromkeys(form.shown, pl.String))
 
 # %% ../../nbs/27_insights.ipynb #450c4b6e
 @contextmanager
@@ -288,26 +354,29 @@ def _understood(form: Form, put_in: int) -> Iterator[None]:
 
 # %% ../../nbs/27_insights.ipynb #aa59bb6d
 def _divided(piece: _Piece, parts: int) -> list[_Piece]:
-    """The piece in parts: of time, at whole seconds; within one second, of groups. Nothing where it is one group's second."""
-    borders = {(piece.start + (piece.end - piece.start) * i // parts) // 1000 * 1000 for i in range(1, parts)}
-    borders = sorted(b for b in borders if piece.start < b < piece.end)
-    if not borders and piece.end - piece.start > 1000:
-        borders = [piece.start // 1000 * 1000 + 1000]
-    if borders:
-        edges = [piece.start, *borders, piece.end]
-        return [replace(piece, start=a, end=b, keyed=True) for a, b in pairwise(edges)]
-    half = len(piece.groups) // 2
-    return [replace(piece, groups=some, keyed=True) for some in (piece.groups[:half], piece.groups[half:])] if half else []
+    """The piece in parts: of time, at whole seconds; within one second, of groups, then of milliseconds. Nothing where it is one group's millisecond."""
+    start, end, half = piece.start, piece.end, len(piece.groups) // 2
+    step = 1000 if end - start > 1000 else 1
+    if step == 1 and half:
+        return [replace(piece, groups=some, keyed=True) for some in (piece.groups[:half], piece.groups[half:])]
+    borders = {(start + (end - start) * i // parts) // step * step for i in range(1, parts)}
+    borders = sorted(b for b in borders if start < b < end) or ([start // 1000 * 1000 + 1000] if step > 1 else [])
+    return [replace(piece, start=a, end=b, keyed=True) for a, b in pairwise([start, *borders, end])] if borders else []
+
+
+def _seconds(piece: _Piece) -> int:
+    """How many seconds of groups Insights looks through for it."""
+    return (-(-piece.end // 1000) - piece.start // 1000) * len(piece.groups)
 
 
 def _all(asking: _Asking, session, form: Form, pieces: list[_Piece], limit: int, usd: float) -> tuple[list, list]:
     """(piece, rows) of what could be read, (piece, error) of what could not."""
-    done, lost, whole = [], [], sum((p.end - p.start) * len(p.groups) for p in pieces)
+    done, lost, whole = [], [], max(1, sum(map(_seconds, pieces)))
     while pieces:
         errors = {}
 
         def ask(piece):
-            share = usd * (piece.end - piece.start) * len(piece.groups) / whole
+            share = usd * _seconds(piece) / whole
             with session.ledger.hold(share, "the Logs Insights query") if share else nullcontext():
                 return _ask(asking, session, form, piece, min(limit, MOST_ROWS))
 
@@ -340,26 +409,28 @@ def _again(form: Form, piece: _Piece, answer, error, limit: int) -> list[_Piece]
 
 # %% ../../nbs/27_insights.ipynb #5fbee64b
 def _together(form: Form, done: list[tuple[_Piece, pl.DataFrame]]) -> pl.DataFrame:
-    """The rows of all parts in the query's order, without the fields that were only asked for to find it."""
-    if len(done) == 1:
-        return done[0][1]
-    by_time = form.keys == (("@timestamp", form.keys[0][1]),)
-    parts = [rows for _, rows in sorted(done, key=lambda one: one[0].start, reverse=by_time and form.keys[0][1]) if len(rows)]
-    if not parts:
-        return pl.DataFrame()
+    """The rows of all parts in the query's order; where that is not known, one part after the other."""
+    keys = tuple((form.hidden.get(name, name), down) for name, down in form.keys)
+    by_time = len(keys) == 1 and form.keys[0][0] == "@timestamp"
+    ordered = sorted(done, key=lambda one: one[0].start, reverse=by_time and keys[0][1]) if form.rows else done
+    parts = [rows for _, rows in ordered if len(rows)]
+    if len(parts) < 2:
+        return parts[0] if parts else pl.DataFrame()
     whole = pl.concat(parts, how="diagonal")
+    if len(whole) != sum(map(len, parts)):
+        raise RuntimeError("rows were lost when the parts of an answer were put together; this is a fault of lift_insights, please report it")
+    if not keys or not (form.rows or all(name in form.shown for name, _ in keys)):
+        return whole
     if by_time:  # text of a fixed width: its order is that of time
-        whole = whole.sort("@timestamp", descending=form.keys[0][1], maintain_order=True)
-    else:
-        whole = _restored(form, parts, whole)
-    return whole.drop([name for name, _ in form.keys if name not in form.shown], strict=False)
+        return whole.sort(keys[0][0], descending=keys[0][1], maintain_order=True)
+    return _restored(keys, parts, whole)
 
 
-def _restored(form: Form, parts: list[pl.DataFrame], whole: pl.DataFrame) -> pl.DataFrame:
+def _restored(keys, parts: list[pl.DataFrame], whole: pl.DataFrame) -> pl.DataFrame:
     for numbers_last in (True, False):
         for nulls_last in (True, False):
-            if all(_order(part, form.keys, numbers_last, nulls_last) == list(range(len(part))) for part in parts):
-                return whole[_order(whole, form.keys, numbers_last, nulls_last)]
+            if all(_order(part, keys, numbers_last, nulls_last) == list(range(len(part))) for part in parts):
+                return whole[_order(whole, keys, numbers_last, nulls_last)]
     warnings.warn("all rows are there, but not in the order of the query's sort, which is not known well enough; sort the frame", stacklevel=4)
     return whole
 
@@ -390,19 +461,22 @@ def query(
     *,
     limit: int | None = None,  # rows at most; None: all there are, unless the query has a `limit`
     dry_run: bool = False,  # True: only what it would scan and cost
-) -> pl.DataFrame:  # the query's columns, typed, in its order (newest first unless it sorts); no column at all where nothing was found
-    """The whole answer of Logs Insights. Of a list of sessions, one after the other, with the columns account and region.
+) -> pl.DataFrame:  # the query's columns, typed, rows in its order (newest first unless it sorts); null where a field has no value
+    """The whole answer of Logs Insights. Of a list of sessions with the columns account and region: in the query's order where that is known, else
+    one after the other; `limit`, and the query's own where it goes row by row, hold for all of them together.
 
     A query that goes row by row (fields, filter, parse, sort by fields, display) is asked again for parts of the window where 100,000 rows, the
     most that Insights gives, do not hold it; any other is one query. Windows are exact to the millisecond, except for `diff` and `anomaly`,
-    which look at whole seconds. Interrupted, it stops its queries at AWS too.
+    which look at whole seconds. What lies more than a day ahead is not asked for: AWS takes no such events. Interrupted, it stops its queries at AWS.
 
     Raises InputError for a malformed query (with AWS's position), unknown groups or a bad window, QueryError where AWS ends the query as
-    anything but Complete, BudgetError before anything is asked, IncompleteError (`.partial`, `.missing`) where some rows could not be had.
-    A plan, or a session with a budget, asks CloudWatch once how much came in ($0.00001 a group).
+    anything but Complete, BudgetError before anything is asked (also where it cannot be told what groups of linked accounts hold), botocore's
+    ClientError (AccessDenied, ExpiredToken) where nothing could be read, IncompleteError (`.partial`, `.missing`) where some rows could not be had.
+    A plan, or a session with a budget, asks CloudWatch once how much came in ($0.00001 a group); a plan that the budget has no money left for goes by
+    what the groups store.
     https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_StartQuery.html
     """
-    start, end = window(start, end)
+    start, end = since_1970(*window(start, end))
     shape, names, most = form(query), names_of(groups), _checked(limit)
     if len(names) > MOST_GROUPS and not shape.splits:
         raise InputError(f"a query that counts, groups or limits takes at most {MOST_GROUPS} log groups; there are {len(names)}. Ask group by group, or name fewer")
@@ -412,11 +486,11 @@ def query(
         return pl.concat(_planned(one, shape, names, start, end) for one in several(session))
     asking, errors, sessions = _Asking(), {}, several(session)
     try:
-        found = gather(lambda one: _answered(asking, one, shape, names, start, end, most), sessions, errors=errors)
+        found = gather(lambda one: _answered(asking, one, shape, names, start, end, most, len(sessions) > 1), sessions, errors=errors)
     except BaseException:
         asking.end()
         raise
-    return _joined(session, sessions, found, errors)
+    return _joined(session, shape, sessions, found, errors, most)
 
 # %% ../../nbs/27_insights.ipynb #c5771326
 _EVERYTHING = 1 << 62
@@ -428,19 +502,34 @@ def _checked(limit: int | None) -> int:
     return limit or _EVERYTHING
 
 
-def _answered(asking: _Asking, session, shape: Form, names: list[str], start: datetime, end: datetime, limit: int) -> pl.DataFrame:
-    """One session's answer."""
+def _answered(asking: _Asking, session, shape: Form, names: list[str], start: datetime, end: datetime, limit: int, keyed: bool) -> tuple[list, list]:
+    """Of one session (piece, rows) of what could be read, and (piece, error) of what could not."""
+    first, last = to_ms(start), to_ms(min(end, session.now() + timedelta(days=1)))
+    if first >= last:  # between two milliseconds there is nothing, nor is there far ahead
+        return [], []
     chunks = [tuple(names[i : i + MOST_GROUPS]) for i in range(0, len(names), MOST_GROUPS)]
-    pieces = [_Piece(chunk, to_ms(start), to_ms(end), keyed=len(chunks) > 1) for chunk in chunks]
-    budget = getattr(getattr(session, "ledger", None), "budget_usd", None)  # a stand-in for a session may have no ledger
-    usd = 0.0 if budget is None else size(session, names, start, end)[0] * prices.PRICES["GetQueryResults"].usd
-    done, lost = _all(asking, session, shape, pieces, limit, usd)
+    pieces = [_Piece(chunk, first, last, keyed=keyed or len(chunks) > 1) for chunk in chunks]
+    done, lost = _all(asking, session, shape, pieces, limit, _price(session, names, start, _at(last)))
     if lost and (not done or isinstance(lost[0][1], InputError)):
         raise lost[0][1]
-    rows = typed(_together(shape, done).head(limit))
-    if lost:
-        raise IncompleteError(_told(lost), partial=rows, missing=_missing(lost))
-    return rows
+    return done, lost
+
+
+def _price(session, names: list[str], start: datetime, end: datetime) -> float:
+    """US dollars to set aside for a query, where there is a budget: for what came in."""
+    if getattr(getattr(session, "ledger", None), "budget_usd", None) is None:  # a stand-in for a session may have no ledger
+        return 0.0
+    if far := linked(session, names):
+        raise BudgetError(f"what a query of {far[0]}, in another account or region, will cost cannot be told beforehand; ask with a session of that account, or without a budget")
+    with _if_allowed():
+        stored(session, names)  # an unknown group is refused before anything is paid
+    return size(session, names, start, end)[0] * prices.PRICES["GetQueryResults"].usd
+
+
+def _if_allowed():
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    return suppress(BotoCoreError, ClientError)
 
 
 def _missing(lost: list[tuple[_Piece, Exception]]) -> pl.DataFrame:
@@ -461,35 +550,34 @@ def _told(lost: list) -> str:
     )
 
 
-def _joined(asked, sessions: list, found: list, errors: dict) -> pl.DataFrame:
+def _joined(asked, form: Form, sessions: list, found: list, errors: dict, limit: int) -> pl.DataFrame:
     """The answers of all sessions; what failed in one of them is told with what the others gave."""
-    partial = [getattr(errors.get(i), "partial", frame) for i, frame in enumerate(found)]
-    whole = [placed(frame, one, asked) for one, frame in zip(sessions, partial) if frame is not None and frame.width]
-    if not errors:
-        return _below(whole) if whole else pl.DataFrame()
-    first = next(iter(errors.values()))
-    if len(sessions) == 1 or len(errors) == len(sessions) or isinstance(first, InputError):
+    first = next(iter(errors.values()), None)
+    if first is not None and (len(errors) == len(sessions) or isinstance(first, InputError)):
         raise first
-    missing = [e.missing if isinstance(e, IncompleteError) else _missing([]).clear(1).with_columns(reason=pl.lit(str(e))) for e in errors.values()]
-    places = [placed(frame, sessions[i], asked) for i, frame in zip(errors, missing)]
-    raise IncompleteError(f"the answer of {len(errors)} of {len(sessions)} sessions is not complete; the first: {first}", partial=_below(whole), missing=pl.concat(places))
-
-
-def _below(frames: list[pl.DataFrame]) -> pl.DataFrame:
-    """Answers below each other; a column that has another type in one of them becomes text."""
-    kinds = {}
-    for frame in frames:
-        for name, kind in frame.schema.items():
-            kinds.setdefault(name, set()).add(kind)
-    mixed = [name for name, seen in kinds.items() if len(seen) > 1 and seen != {pl.Int64, pl.Float64}]
-    return pl.concat([frame.with_columns(pl.col(mixed, require_all=False).cast(pl.String)) if mixed else frame for frame in frames], how="diagonal_relaxed")
+    answers = [(one, *(answer or ([], []))) for one, answer in zip(sessions, found)]
+    done = [(piece, placed(rows, one, asked)) for one, read, _ in answers for piece, rows in read]
+    rows = _together(form, done).head(min(limit, form.limited if form.rows and form.limited else limit))
+    places = [name for name in ("account", "region") if isinstance(asked, (list, tuple))]
+    here = rows.select(places) if rows.width else pl.DataFrame(schema=dict.fromkeys(places, pl.String))
+    whole = typed(_shaped(form, rows.drop(here.columns, strict=False))).with_columns(here)
+    if not errors and not any(lost for *_, lost in answers):
+        return whole
+    missing = [placed(_missing(lost), one, asked) for one, _, lost in answers if lost]
+    missing += [placed(_missing([]).clear(1).with_columns(reason=pl.lit(str(e))), sessions[i], asked) for i, e in errors.items()]
+    told = _told([part for *_, lost in answers for part in lost]) if first is None else f"the answer of {len(errors)} of {len(sessions)} sessions could not be read; the first: {first}"
+    raise IncompleteError(told, partial=whole, missing=pl.concat(missing))
 
 # %% ../../nbs/27_insights.ipynb #49424442
 def _planned(session, shape: Form, names: list[str], start: datetime, end: datetime) -> pl.DataFrame:
-    scanned, sure = size(session, names, start, end)
+    asked = len(names) - len(linked(session, names))
+    try:
+        scanned, sure = size(session, names, start, min(end, max(start + timedelta(days=1), session.now() + timedelta(days=1))))
+    except BudgetError:  # a plan is told all the same
+        scanned, sure, asked = int(stored(session, names)["stored_bytes"].sum()), "estimate", 0
     calls = -(-len(names) // MOST_GROUPS)
     return prices.plan([
-        ("GetMetricData", 1, len(names), "metric", len(names), "exact"),
+        ("GetMetricData", -(-asked // 500), asked, "metric", asked, "exact"),
         ("StartQuery", calls, calls, "query", 0, "at least" if shape.splits else "exact"),
         ("GetQueryResults", calls, scanned, "byte", scanned, sure),
     ])  # fmt: skip

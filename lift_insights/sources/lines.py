@@ -9,6 +9,7 @@ __all__ = ['REPORTS', 'TEXTS', 'parse', 'fields', 'reports', 'emf', 'typed']
 import json
 import re
 import warnings
+from decimal import Decimal
 from functools import partial
 
 import orjson
@@ -154,31 +155,61 @@ def _opened(text: str, careful: bool = False) -> tuple:
 @door(events=EVENTS)
 def fields(
     events: pl.DataFrame,  # frame `events`
-    names: list[str] | None = None,  # only these fields, such as `status` or `http.path`; None: all there are
+    names: str | list[str] | None = None,  # only these fields, such as `status` or `http.path`; None: all there are
 ) -> pl.DataFrame:  # the events' columns without `fields`, and one more for each field
     """The events with their fields as typed columns: integers, floats, booleans, UTC times (RFC 3339), lists as JSON, else text.
 
     A column of Go durations, such as `12.5ms`, becomes `<name>_ms`. A field whose name the frame has already is called `fields.<name>`.
-    Values of several types in one column stay text.
+    Where a record gives a name twice, as in `{"a.b": 1, "a": {"b": 2}}`, the value nearest to its top counts. Values of several types in
+    one column stay text. Raises InputError where a name is no text, or `fields` holds something else than JSON objects.
     """
-    found, wanted, exact = {}, None if names is None else set(names), events["fields"].str.contains(_LONG)
+    base, found = events.drop("fields"), {}
+    wanted = _chosen(names, base.columns)
+    exact = events["fields"].str.contains(_LONG)
     for row, (text, careful) in enumerate(zip(events["fields"].to_list(), exact.to_list())):
-        for name, value in _flat(json.loads(text) if careful else orjson.loads(text)) if text else ():
+        for name, value in _flat(_object(text, row, careful), base.columns).items() if text else ():
             if wanted is None or name in wanted:
                 found.setdefault(name, ([], []))
                 found[name][0].append(row)
                 found[name][1].append(value)
-    base, taken = events.drop("fields"), {*events.columns, *found}
-    columns = [_column(name, *found.get(name, ([], [])), len(events), taken) for name in (names if names is not None else found)]
-    return base.with_columns(column.alias(f"fields.{column.name}") if column.name in base.columns else column for column in columns)
+    taken = {*events.columns, *found}
+    return base.with_columns(_column(name, *found.get(name, ([], [])), len(events), taken) for name in (found if wanted is None else wanted))
 
 # %% ../../nbs/26_lines.ipynb #299082ca
-def _flat(value: dict, above: str = ""):
-    for name, inner in value.items():
-        if type(inner) is dict and inner:
-            yield from _flat(inner, f"{above}{name}.")
-        elif inner is not None:
-            yield above + name, inner
+def _chosen(names: str | list[str] | None, taken: list[str]) -> list[str] | None:
+    """The names that columns will have, each once."""
+    if names is None:
+        return None
+    chosen = [names] if isinstance(names, str) else list(names) if isinstance(names, (list, tuple, set, frozenset, pl.Series)) else [names]
+    if not all(isinstance(name, str) and name for name in chosen):
+        raise InputError(f"names needs the names of fields, such as 'status', or None for all; it is {names!r}")
+    return list(dict.fromkeys(f"fields.{name}" if name in taken else name for name in chosen))
+
+
+def _object(text: str, row: int, careful: bool) -> dict:
+    try:
+        record = json.loads(text) if careful else orjson.loads(text)
+    except ValueError:
+        record = None
+    if type(record) is not dict:
+        raise InputError(f"the column fields needs a JSON object in each row, or null; row {row} has {text[:60]!r}")
+    return record
+
+# %% ../../nbs/26_lines.ipynb #f87555f1
+def _flat(record: dict, taken: list[str]) -> dict:
+    """What is in the record by name, dots between the levels, from its top downwards: the first of a name counts."""
+    found, level = {}, [("", record)]
+    while level:
+        below = []
+        for above, inside in level:
+            for key, value in inside.items():
+                name = above + key
+                if type(value) is dict and value:
+                    below.append((f"{name}.", value))
+                elif value is not None:
+                    found.setdefault(f"fields.{name}" if name in taken else name, value)
+        level = below
+    return found
 
 
 def _column(name: str, rows: list[int], values: list, height: int, taken: set[str]) -> pl.Series:
@@ -226,6 +257,11 @@ def _durations(column: pl.Series) -> pl.Series:
     ms = [(-1 if text[0] == "-" else 1) * sum(float(number) * _MS[unit] for number, unit in _GO.findall(text)) for text in seen]
     return column.replace_strict(seen, ms, return_dtype=pl.Float64).alias(f"{column.name}_ms")
 
+# %% ../../nbs/26_lines.ipynb #592f6d28
+def _of_lambda(figures: dict) -> bool:
+    """Does Lambda write such a report? One of a user's own code has no billed duration, or names that Lambda does not use."""
+    return "duration_ms" in figures and ("billed_duration_ms" in figures or figures.keys() <= {*REPORTED.values(), "tracing", "spans"})
+
 # %% ../../nbs/26_lines.ipynb #2dce4197
 REPORTS = {
     "timestamp": UTC_TIME, "log_group": pl.String, "log_stream": pl.String, "request_id": pl.String, "trace_id": pl.String,
@@ -239,19 +275,23 @@ REPORTS = {
 def reports(
     events: pl.DataFrame,  # frame `events`
 ) -> pl.DataFrame:  # one row a REPORT line, columns as in REPORTS: durations in ms, memory in MB; null where the line does not say
-    """What Lambda reported of each request; the other events are left out. `init_duration_ms` is there after a cold start only.
+    """What Lambda reported of each request; the other events are left out, also those of users' code that have REPORT as message.
+
+    `init_duration_ms` is there after a cold start only.
 
     https://docs.aws.amazon.com/lambda/latest/dg/monitoring-cloudwatchlogs.html
     """
-    found = events.filter(pl.col("message") == "REPORT", pl.col("level").is_null(), pl.col("fields").is_not_null())
+    found = events.filter(pl.col("message") == "REPORT", *(pl.col(name).is_not_null() for name in ("request_id", "fields")), pl.col("level").is_null())
     opened, figures = [orjson.loads(text) for text in found["fields"]], {}
+    ours = [_of_lambda(one) for one in opened]
+    found, opened = found.filter(pl.Series(ours, dtype=pl.Boolean)), [one for one, is_ours in zip(opened, ours) if is_ours]
     for name in (name for name in REPORTS if name not in EVENTS.columns):
         kind = str if REPORTS[name] is pl.String else (int, float)
         values = [value if isinstance(value := one.get(name), kind) else None for one in opened]
         figures[name] = pl.Series(name, values, dtype=REPORTS[name], strict=False)
     return found.with_columns(**figures).select(*REPORTS)
 
-# %% ../../nbs/26_lines.ipynb #592f6d28
+# %% ../../nbs/26_lines.ipynb #2a51bfe1
 @door(events=EVENTS)
 def emf(
     events: pl.DataFrame,  # frame `events`
@@ -262,43 +302,63 @@ def emf(
     """The metrics that events in CloudWatch's embedded metric format carry, in order of series and time.
 
     A value may be a number, a list of numbers, or an object with Values and Counts, or with Sum, Count, Min and Max: of the latter no
-    single value is known, so that they need a `stat`. Warns of records that do not keep to the format, and of values that were left out.
+    single value is known, so that they need a `stat`. What does not keep to the format is left out, metric by metric, with a warning that
+    counts it. Raises InputError for another `stat`, a period that is no whole number of seconds from 1, and where Counts stand for more than
+    `MOST_VALUES` single values.
+    https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html
     """
     if stat is not None and stat not in _STATS:
         raise InputError(f"stat needs one of {', '.join(_STATS)}, or None for every value; it is {stat!r}")
-    rows, broken = [], 0
+    if isinstance(period_s, bool) or not isinstance(period_s, int) or period_s < 1:
+        raise InputError(f"period_s needs a whole number of seconds from 1; it is {period_s!r}")
+    rows, broken, left_out = [], 0, 0
     for row in events.filter(pl.col("fields").str.contains('"CloudWatchMetrics"', literal=True)).iter_rows(named=True):
-        try:
-            rows += _embedded(row, stat or "Value")
-        except (KeyError, TypeError, ValueError, AttributeError):
-            broken += 1
+        came, skipped = _embedded(row, stat or "Value")
+        rows += came
+        broken, left_out = broken + (skipped > 0), left_out + skipped
     if broken:
-        warnings.warn(f"{broken} events in the embedded metric format do not keep to it and were left out", stacklevel=3)
+        warnings.warn(f"{broken} events in the embedded metric format do not keep to it; of them {left_out} metrics or records were left out", stacklevel=3)
     found = pl.DataFrame(rows, schema=_EMBEDDED, orient="row")
     return (_single(found) if stat is None else _by_period(found, stat, period_s)).sort("series", "timestamp", maintain_order=True)
 
-# %% ../../nbs/26_lines.ipynb #2a51bfe1
+# %% ../../nbs/26_lines.ipynb #0f7c70ac
+MOST_VALUES = 10_000_000  # single values that Counts may stand for
 _EMBEDDED = {
     "series": pl.String, "timestamp": pl.Int64, "values": pl.List(pl.Float64), "counts": pl.List(pl.Float64),
     "Sum": pl.Float64, "SampleCount": pl.Float64, "Minimum": pl.Float64, "Maximum": pl.Float64,
 }  # fmt: skip
 
 
-def _embedded(event: dict, stat: str) -> list[tuple]:
-    """A row for each metric and set of dimensions of one record."""
-    record = orjson.loads(event["fields"])
-    taken = {name: event[column] for column, names in KNOWN.items() for name in names if event[column] is not None}
-    record = taken | record  # what `parse` took out, under every name it may have had
-    at = record["_aws"].get("Timestamp")
-    ms = int(at) if at is not None else int(event["timestamp"].timestamp() * 1000)
-    rows = []
-    for directive in record["_aws"]["CloudWatchMetrics"]:
-        for names in directive.get("Dimensions") or [[]]:
-            dimensions = {name: _dimension(record[name]) for name in names}
-            for metric in directive["Metrics"]:
-                series = series_key(directive["Namespace"], metric["Name"], dimensions, stat)
-                rows.append((series, ms, *_values(record[metric["Name"]])))
-    return rows
+_BROKEN = (KeyError, TypeError, ValueError, AttributeError, OverflowError)
+
+
+def _embedded(event: dict, stat: str) -> tuple[list[tuple], int]:
+    """A row for each metric and set of dimensions of one record, and how many had to be left out."""
+    rows, skipped = [], 0
+    try:
+        own = orjson.loads(event["fields"])
+        taken = {name: event[column] for column, names in KNOWN.items() for name in names if event[column] is not None}
+        record = taken | own  # what `parse` took out, under every name it may have had
+        ms = _time(own["_aws"].get("Timestamp", int(event["timestamp"].timestamp() * 1000)))
+        asked = [(d["Namespace"], names, metric) for d in own["_aws"]["CloudWatchMetrics"] for names in d.get("Dimensions") or [[]] for metric in d["Metrics"]]
+    except _BROKEN:
+        return [], 1
+    for namespace, names, metric in asked:
+        try:
+            name = metric["Name"]
+            target = own[name] if name in own else orjson.loads(taken[name])  # a number that was taken for a level stands there as text
+            dimensions = {key: _dimension(record[key]) for key in names}
+            rows.append((series_key(namespace, name, dimensions, stat), ms, *_values(target)))
+        except _BROKEN:
+            skipped += 1
+    return rows, skipped
+
+
+def _time(ms) -> int:
+    """Milliseconds of a time that a frame can hold."""
+    if not 0 <= _number(ms) < 253_402_300_800_000:
+        raise ValueError("a time has to be in milliseconds since 1970")
+    return int(ms)
 
 
 def _dimension(value) -> str:
@@ -306,7 +366,7 @@ def _dimension(value) -> str:
         raise ValueError("a dimension has to be text")
     return value if isinstance(value, str) else _json(value).decode()
 
-# %% ../../nbs/26_lines.ipynb #0f7c70ac
+# %% ../../nbs/26_lines.ipynb #51311974
 def _values(target) -> tuple[list, list, float, float, float, float]:
     """Values, their counts, sum, count, least and greatest of what stands for a metric in a record."""
     if isinstance(target, dict) and "Values" not in target:
@@ -317,6 +377,8 @@ def _values(target) -> tuple[list, list, float, float, float, float]:
     counts = [1.0] * len(values)
     if isinstance(target, dict) and target.get("Counts"):
         counts = [_number(count) for count in target["Counts"]]
+        if not all(count >= 0 and count.is_integer() for count in counts):
+            raise ValueError("counts have to be whole numbers from 0")
     if not values or len(counts) != len(values):
         raise ValueError("as many counts as values are needed, and at least one")
     return values, counts, sum(v * c for v, c in zip(values, counts)), sum(counts), min(values), max(values)
@@ -327,12 +389,14 @@ def _number(value) -> float:
         raise ValueError("a metric has to be a number")
     return float(value)
 
-# %% ../../nbs/26_lines.ipynb #51311974
+# %% ../../nbs/26_lines.ipynb #045ee82e
 def _single(found: pl.DataFrame) -> pl.DataFrame:
     """A point for every value, as often as it was counted."""
     if sets := found.filter(pl.col("values").list.len() == 0).height:
         warnings.warn(f"{sets} values are sets of statistics, of which no single value is known; ask with a stat, such as stat='Sum'", stacklevel=5)
     rows = found.filter(pl.col("values").list.len() > 0).explode("values", "counts")
+    if (many := rows["counts"].sum()) > MOST_VALUES:
+        raise InputError(f"the Counts stand for {many:,.0f} single values, more than {MOST_VALUES:,}; ask with a stat, such as stat='Sum', or for fewer events")
     times = pl.col("counts").cast(pl.Int64)
     rows = rows.select("series", _utc("timestamp"), value=pl.col("values").repeat_by(times)).filter(pl.col("value").list.len() > 0)
     return check(rows.explode("value"), POINTS)
@@ -363,22 +427,34 @@ def typed(
 ) -> pl.DataFrame:  # the same columns as times (UTC), integers, floats, booleans or strings
     """Each column as the type that all its values have.
 
-    Times are `2026-03-02 09:00:00.000`, as Insights writes them, or RFC 3339; booleans are `true` and `false` (Insights itself writes the
+    Times are `2026-03-02 09:00:00.000`, exactly as Insights writes them, or RFC 3339; booleans are `true` and `false` (Insights itself writes the
     booleans of a JSON field as 1 and 0, which stay integers). Numbers with leading zeros, integers beyond 64 bits, and columns in which
-    a number would lose digits stay text, and so do the fields that are text by their nature, such as `@message`.
+    a number would lose digits (zeros at the end too: `1.10` may be a version) stay text, and so do the fields that are text by their
+    nature, such as `@message`.
     """
     return text.select(column if column.name in TEXTS else _narrowest(column) for column in text)
 
 # %% ../../nbs/26_lines.ipynb #831bb549
-_TIME = r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(\.\d{1,6})?$"
+_TIME = r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3}$"
 _INTEGER = r"^(0|-?[1-9]\d{0,18})$"
-_DECIMAL = r"^-?(0|[1-9]\d*)(\.\d+([eE][+-]?\d+)?|[eE][+-]\d+)?$"
+_DECIMAL = r"^-?(0|[1-9]\d*)((\.0|\.\d*[1-9])([eE][+-]?\d+)?|[eE][+-]\d+)?$"
+
+
+def _gives_back(texts: pl.Series) -> bool:
+    """Does each number, as a float, give its own digits back? Up to 15 of them always do where there is no exponent."""
+    doubtful = texts.filter((texts.str.len_bytes() > 16) | texts.str.contains("[eE]")).unique()
+    return all(Decimal(text) in _written(float(text), len(Decimal(text).as_tuple().digits)) for text in doubtful)
+
+
+def _written(number: float, digits: int) -> tuple[Decimal, Decimal]:
+    """The number with as few digits as tell it from others, and with so many."""
+    return Decimal(repr(number)), Decimal(f"{number:.{digits - 1}e}")
 
 
 def _narrowest(column: pl.Series) -> pl.Series:
     seen = column.drop_nulls()
     if column.dtype != pl.String or not len(seen):
-        return column
+        return column.cast(UTC_TIME) if column.name in ("@timestamp", "@ingestionTime") and column.dtype in (pl.String, pl.Null) else column
     if seen.is_in(["true", "false"]).all():
         return (column == "true").alias(column.name)
     if seen.str.contains(_INTEGER).all():
@@ -386,7 +462,7 @@ def _narrowest(column: pl.Series) -> pl.Series:
     if seen.str.contains(_DECIMAL).all():
         number = column.cast(pl.Float64, strict=False)
         whole = seen.filter(seen.str.contains(r"^-?\d+$")).cast(pl.Int64, strict=False)
-        exact = whole.null_count() == 0 and whole.is_between(-(2**53), 2**53).all()
+        exact = whole.null_count() == 0 and whole.is_between(-(2**53), 2**53).all() and _gives_back(seen)
         return _whole(column, number) if exact and not number.is_infinite().any() else column
     if seen.str.contains(_TIME).all():
         moment = column.str.to_datetime("%Y-%m-%d %H:%M:%S%.f", time_unit="us", strict=False)

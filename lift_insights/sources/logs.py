@@ -19,10 +19,10 @@ from itertools import pairwise
 import polars as pl
 
 from ..aws import prices
-from ..aws.calls import IncompleteError, fatal, gather
+from ..aws.calls import IncompleteError, denied, fatal, gather
 from ..aws.session import several
 from ..frames import UTC_TIME, InputError
-from .groups import GROUPS, as_it_comes, explained, from_ms, groups, named, names_of, placed, stored, streams, to_ms
+from .groups import GROUPS, as_it_comes, explained, from_ms, groups, named, names_of, placed, since_1970, stored, streams, to_ms
 from .insights import QueryError, query
 from .lines import REPORTS, emf, fields, parse, reports, typed
 from ..times import utc, window
@@ -132,7 +132,7 @@ def _read_all(stretches: list[_Stretch], now: datetime) -> list[tuple[_Stretch, 
             rests = gather(turn, left, workers=HANDS, label="logs", errors=errors)
             lost += [(left[i], error) for i, error in errors.items()]
             left = [rest for rest in rests if rest is not None]
-            if end := next((error for error in errors.values() if fatal(error)), None):
+            if end := next((error for error in errors.values() if fatal(error) or isinstance(error, InputError)), None):
                 lost += [(stretch, end) for stretch in left]
                 break
             left = _shared_out(left)
@@ -211,30 +211,29 @@ def read(
     end: datetime,  # aware, exclusive
     *,
     pattern: str | None = None,  # CloudWatch filter pattern; None: every event
-    at_most: int | None = None,  # stop a group after this many events, the oldest ones; None: read all
+    at_most: int | None = None,  # of each group only this many events, the oldest ones; None: read all
     streams: list[str] | None = None,  # only these log streams; None: all
     dry_run: bool = False,  # True: only the plan of calls; reading is free of charge
 ) -> pl.DataFrame:  # frame `events`, in order of time; of a list of sessions with the columns account and region
     """The log events of the window, each once. Warns, naming the groups, where `at_most` left events unread.
 
-    With a cache, windows that ended more than `SETTLES` ago are read once, and a read that was interrupted goes on where it was.
+    With a cache, windows that ended more than `SETTLES` ago are read once, and a read that was interrupted goes on where it was; events that
+    were put into such a window after it was read are not seen.
     Raises InputError for an unknown group or stream, a refused pattern or a bad window, and IncompleteError where only a part could be
     read: `.partial` holds it, `.missing` the windows (log_group, start, end, reason) that are not in it.
     https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_FilterLogEvents.html
     """
-    start, end = window(start, end)
+    start, end = since_1970(*window(start, end))
     names, first, last = names_of(groups), to_ms(start), to_ms(end)
-    if at_most is not None and at_most < 1:
-        raise InputError(f"at_most needs a number of events from 1, or None for all; it is {at_most}")
+    if at_most is not None and (isinstance(at_most, bool) or not isinstance(at_most, int) or at_most < 1):
+        raise InputError(f"at_most needs a whole number of events from 1, or None for all; it is {at_most!r}")
     sources = [source for one in several(session) for name in names for source in _sources(one, name, pattern, streams)]
     if dry_run:
         return _planned(several(session), names, sources, start, end)
     if at_most is not None:
-        return _only_first(session, sources, first, last, at_most)
+        return _only_first(session, sources, start, end, at_most)
     lost = _read_all([stretch for source in sources for stretch in _missing(source, first, last)], several(session)[0].now())
-    refused = [error for _, error in lost if isinstance(error, InputError)]
-    if refused or (lost and not any(source.came or source.cached is not None for source in sources)):
-        raise refused[0] if refused else lost[0][1]
+    _refuse(lost, sources)
     events = _events(session, sources, start, end)
     if lost:
         raise IncompleteError(_told(lost), partial=events, missing=_not_read(session, lost))
@@ -243,15 +242,26 @@ def read(
 # %% ../../nbs/21_logs.ipynb #d80cbbd3
 def _sources(session, group: str, pattern: str | None, streams: list[str] | None) -> list[_Source]:
     """The group, or its streams by the hundred, which is how many a call takes."""
+    if pattern is not None and not isinstance(pattern, str):
+        raise InputError(f"pattern needs the text of a filter pattern, or None for every event; it is {pattern!r}")
     asked = named(group) | ({"filterPattern": pattern} if pattern else {})
-    chosen = sorted(set([streams] if isinstance(streams, str) else streams or ()))
-    found = []
+    chosen = [streams] if isinstance(streams, str) else list(streams or ())
+    if streams is not None and not chosen:
+        raise InputError("streams needs at least one name, or None for all of the group's streams; the list is empty")
+    if not all(isinstance(name, str) and name for name in chosen):
+        raise InputError(f"streams needs the names of log streams, or None for all of the group's streams; it is {streams!r}")
+    found, chosen = [], sorted(set(chosen))
     for names in [chosen[i : i + 100] for i in range(0, len(chosen), 100)] or [None]:
         question = {"read": "logs", "log_group": group, "pattern": pattern or None, "streams": names}
         found.append(_Source(session, group, asked | ({"logStreamNames": names} if names else {}), question))
-    if streams is not None and not chosen:
-        raise InputError("streams needs at least one name, or None for all of the group's streams; the list is empty")
     return found
+
+
+def _refuse(lost: list[tuple[_Stretch, Exception]], sources: list[_Source]) -> None:
+    """Raise what says that the input is bad, and the first error of all where nothing was read."""
+    refused = [error for _, error in lost if isinstance(error, InputError)]
+    if refused or (lost and not any(source.came or source.cached is not None for source in sources)):
+        raise refused[0] if refused else lost[0][1]
 
 
 def _missing(source: _Source, first: int, last: int, *, planned: bool = False) -> list[_Stretch]:
@@ -266,38 +276,56 @@ def _missing(source: _Source, first: int, last: int, *, planned: bool = False) -
     return [_Stretch(source, to_ms(a), to_ms(b), to_ms(a)) for a, b in spans]
 
 
-def _events(asked, sources: list[_Source], start: datetime, end: datetime) -> pl.DataFrame:
-    """The frame `events` of all sources."""
+def _events(asked, sources: list[_Source], start: datetime, end: datetime, at_most: int | None = None) -> pl.DataFrame:
+    """The frame `events` of all sources; with `at_most` only the oldest of each group."""
     found = []
     for source in sources:
         rows = _in_order([*([] if source.cached is None else [(-1, source.cached)]), *source.came])
         rows = rows.filter(pl.col("timestamp") >= start, pl.col("timestamp") < end)
         found.append(placed(rows, source.session, asked))
+    if at_most is not None:
+        places = [(id(source.session), source.group) for source in sources]
+        groups = [pl.concat(rows for rows, at in zip(found, places) if at == place) for place in dict.fromkeys(places)]
+        found = [rows.sort("timestamp", maintain_order=True).head(at_most) for rows in groups]
     return parse(pl.concat(found).drop("id")).sort("timestamp", maintain_order=True)
 
 # %% ../../nbs/21_logs.ipynb #98a558b0
-def _only_first(asked, sources: list[_Source], first: int, last: int, at_most: int) -> pl.DataFrame:
-    """The oldest events of each source, read one page after the other; from the cache where all of them are there."""
-
-    def some(source: _Source):
-        if not (stretches := _missing(source, first, last)):
-            rows = _in_order([] if source.cached is None else [(0, source.cached)])
-        else:
-            source.asked |= {"limit": min(10_000, at_most + 1)}
-            rest, came = replace(stretches[0], start=first, end=last, upto=first), []
-            while rest is not None and sum(map(len, came)) <= at_most:
-                rows, rest = _turn(replace(rest, pages=1))
-                came.append(rows)
-            rows, settled = _in_order(list(enumerate(came))), min(last, to_ms(source.session.now() - SETTLES))
-            if source.session.cache is not None and rest is None and first < settled:
-                source.session.cache.keep(source.question, _at(first), _at(settled), rows)
-        source.cached, source.came = None, [(0, rows.head(at_most))]
-        return source.group if len(rows) > at_most or (stretches and rest is not None) else None
-
-    cut = [group for group in gather(some, sources, label="logs") if group]
+def _only_first(asked, sources: list[_Source], start: datetime, end: datetime, at_most: int) -> pl.DataFrame:
+    """The oldest events of each group, read one page after the other; from the cache where all of them are there."""
+    first, last, errors = to_ms(start), to_ms(end), {}
+    more = gather(lambda source: _oldest(source, first, last, at_most), sources, label="logs", errors=errors)
+    lost = [(_Stretch(sources[i], first, last, first), error) for i, error in errors.items()]
+    _refuse(lost, sources)
+    held, cut = {}, []
+    for source, is_more in zip(sources, more):
+        place = (id(source.session), source.group)
+        held[place] = held.get(place, 0) + sum(len(rows) for _, rows in source.came)
+        if is_more or held[place] > at_most:
+            cut.append(source.group)
     if cut:
         warnings.warn(f"only the first {at_most} events were read of: {', '.join(dict.fromkeys(cut))}", stacklevel=3)
-    return _events(asked, sources, _at(first), _at(last))
+    events = _events(asked, sources, start, end, at_most)
+    if lost:
+        raise IncompleteError(_told(lost), partial=events, missing=_not_read(asked, lost))
+    return events
+
+
+def _oldest(source: _Source, first: int, last: int, at_most: int) -> bool:
+    """Put the source's oldest events into it; are there more?"""
+    rest = None
+    if not (stretches := _missing(source, first, last)):
+        rows = _in_order([] if source.cached is None else [(0, source.cached)])
+    else:
+        source.asked |= {"limit": min(10_000, at_most + 1)}
+        rest, came = replace(stretches[0], start=first, end=last, upto=first), []
+        while rest is not None and sum(map(len, came)) <= at_most:
+            rows, rest = _turn(replace(rest, pages=1))
+            came.append(rows)
+        rows, settled = _in_order(list(enumerate(came))), min(last, to_ms(source.session.now() - SETTLES))
+        if source.session.cache is not None and rest is None and first < settled:
+            source.session.cache.keep(source.question, _at(first), _at(settled), rows)
+    source.cached, source.came = None, [(0, rows.head(at_most))]
+    return len(rows) > at_most or rest is not None
 
 # %% ../../nbs/21_logs.ipynb #626fa458
 def _planned(sessions: list, names: list[str], sources: list[_Source], start: datetime, end: datetime) -> pl.DataFrame:
@@ -342,7 +370,9 @@ def tail(
 ) -> Iterator[pl.DataFrame]:  # frames `events`, never empty
     """New log events as they come, each once, until `until` or Ctrl-C.
 
-    A call a group and poll, which is free of charge; AWS allows five a second and account. Raises InputError as `read` does.
+    A call a group and poll, which is free of charge; AWS allows five a second and account. A group that cannot be read for a moment is read
+    again from where it was, up to `TRIES` times in a row. Raises InputError as `read` does, and AWS's error where a permission or valid
+    credentials are lacking, or a group could not be read that often: after what came of the others was given out.
     """
     sessions, names, pause = several(session), names_of(groups), poll_s
     if poll_s <= 0 or late_s < 0:
@@ -354,32 +384,45 @@ def tail(
     return _followed(session, sources, begin, until, pause, timedelta(seconds=late_s))
 
 # %% ../../nbs/21_logs.ipynb #81dab2cc
+TRIES = 10  # polls in a row that a group may fail in passing
+
+
 def _followed(asked, sources: list[_Source], begin: datetime, until: datetime | None, poll_s: float, late: timedelta) -> Iterator[pl.DataFrame]:
-    seen, looked = [{} for _ in sources], begin
+    seen, looked, failed = [{} for _ in sources], [begin] * len(sources), [0] * len(sources)
     with suppress(KeyboardInterrupt):
         while True:
-            now = sources[0].session.now()
-            back = max(begin, looked - late)
+            now, errors = sources[0].session.now(), {}
             end = min(filter(None, (until, now + late)))  # clocks differ: some events come from the near future
-            found = gather(lambda i, a=back, b=end: _fresh(sources[i], a, b, seen[i]), range(len(sources))) if back < end else []
-            rows = pl.concat([pl.DataFrame(schema=RAW).drop("id"), *(placed(f.drop("id"), s.session, asked) for f, s in zip(found, sources))], how="diagonal")
-            if len(rows):
-                yield parse(rows).sort("timestamp", maintain_order=True)
-            if until is not None and now >= until:
+            back = [max(begin, at - late) for at in looked]
+            found = gather(lambda i, back=back, end=end: _fresh(sources[i], back[i], end, seen[i]), range(len(sources)), errors=errors)
+            for i, fresh in enumerate(found):
+                failed[i] = failed[i] + 1 if i in errors else 0
+                if i not in errors:
+                    looked[i] = max(looked[i], now)
+                    _learn(seen[i], fresh, back[i])
+            rows = [placed(fresh.drop("id"), source.session, asked) for fresh, source in zip(found, sources) if fresh is not None and len(fresh)]
+            if rows:
+                yield parse(pl.concat(rows)).sort("timestamp", maintain_order=True)
+            over = until is not None and now >= until
+            for i, error in errors.items():
+                if over or failed[i] >= TRIES or fatal(error) or denied(error) or isinstance(error, InputError):
+                    raise error
+            if over:
                 return
-            looked = max(looked, now)
             time.sleep(poll_s)
 
 
+def _learn(seen: dict[str, int], fresh: pl.DataFrame, back: datetime) -> None:
+    """Keep the ids (with their time in ms) of what is given out, and forget what is too old to come again."""
+    for old in [name for name, at in seen.items() if at < to_ms(back)]:
+        del seen[old]
+    seen.update(zip(fresh["id"], fresh["timestamp"].dt.epoch("ms")))
+
+
 def _fresh(source: _Source, start: datetime, end: datetime, seen: dict[str, int]) -> pl.DataFrame:
-    """The events that have not been seen; `seen` (id to time in ms) learns them and forgets what is too old to come again."""
-    rest, came = _Stretch(source, to_ms(start), to_ms(end), to_ms(start)), []
+    """The events that have not been seen."""
+    rest, came = _Stretch(source, to_ms(start), to_ms(end), to_ms(start)) if start < end else None, []
     while rest is not None:
         rows, rest = _turn(rest)
         came.append((0, rows))
-    rows = _in_order(came)
-    fresh = rows.filter(~pl.col("id").is_in(list(seen)))
-    for old in [name for name, at in seen.items() if at < to_ms(start)]:
-        del seen[old]
-    seen.update(zip(fresh["id"], fresh["timestamp"].dt.epoch("ms")))
-    return fresh
+    return _in_order(came).filter(~pl.col("id").is_in(list(seen)))
