@@ -106,7 +106,7 @@ def plan(
 ) -> pl.DataFrame:  # operation, calls, quantity, unit, cost_usd, certainty
     """What a read would do: calls, how much they bring (datapoints, events, bytes, traces), US dollars.
 
-    `certainty` is `exact`, `at most`, `at least` or `estimate`, and holds for all numbers of the row.
+    `certainty` is `exact`, `at most`, `at least`, `estimate` or `unknown`, and holds for all numbers of the row.
     """
     priced = [(name, calls, quantity, unit, PRICES[name].usd * units if name in PRICES else 0.0, sure) for name, calls, quantity, unit, units, sure in rows]
     return pl.DataFrame(priced, schema=PLAN, orient="row", strict=False)

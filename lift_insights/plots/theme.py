@@ -72,7 +72,7 @@ def number(
         value, unit = value / 1000, "s"
     size = next((i for i, top in enumerate((1e4, 1e6, 1e9, 1e12)) if abs(value) < top), 4)
     scaled = value / (1, 1e3, 1e6, 1e9, 1e12)[size]
-    digits = 0 if abs(scaled) >= 100 or scaled == int(scaled) else 1 if abs(scaled) >= 10 else 2
+    digits = 0 if scaled == int(scaled) else sum(abs(scaled) < top for top in (100, 10, 1, 0.1))
     if 0 < abs(scaled) < 0.01:
         shown = f"{scaled:.1e}"
     else:

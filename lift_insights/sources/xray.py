@@ -9,12 +9,18 @@ __all__ = ['trace_id', 'parse_report', 'parse', 'parse_otel']
 import functools
 import re
 import warnings
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
+import numpy as np
 import orjson
 import polars as pl
 
 from ..frames import SPANS, UTC_TIME, InputError
+from . import moulds
 
 # %% ../../nbs/24_xray.ipynb #647ee231
 _HEX32 = re.compile(r"[0-9a-fA-F]{32}")
@@ -36,9 +42,9 @@ _DATABASES = {
 _QUEUES = {"sqs", "sns", "eventbridge", "events", "kinesis", "firehose", "kafka", "rabbitmq", "msk"}
 _SERVICES = {"lambda", "states", "stepfunctions", "sfn"}
 _PRODUCING = ("sendmessage", "publish", "putevents", "putrecord")
-_RESOURCES = {
-    "table_name", "queue_url", "queue_name", "topic_arn", "bucket_name", "stream_name", "function_name", "event_bus_name",
-}  # fmt: skip
+_RESOURCES = (
+    "bucket_name", "event_bus_name", "function_name", "queue_name", "queue_url", "stream_name", "table_name", "topic_arn",
+)  # fmt: skip
 
 
 @functools.lru_cache(1024)
@@ -64,67 +70,125 @@ def _last_part(resource: str) -> str:
 
 def _whole(value) -> int | None:
     """A status as a number, where it is one."""
-    if value is None or type(value) is int:
-        return value
-    if isinstance(value, bool):
+    if value is None or isinstance(value, bool):
         return None
     try:
-        return int(value)
+        number = int(value)
     except (TypeError, ValueError):
         return None
+    return number if abs(number) < 1 << 63 else None
 
 # %% ../../nbs/24_xray.ipynb #e5429872
-def _either(annotations: dict, key: str):
-    """An annotation under its dotted or its underscored name."""
-    if not annotations:
-        return None
-    value = annotations.get(key)
-    return annotations.get(key.replace(".", "_")) if value is None else value
+def _notes(key: str) -> tuple:
+    return tuple(dict.fromkeys((("annotations", key), ("annotations", key.replace(".", "_")))))
 
 
-def _called(node: dict, name: str, annotations: dict, request: dict) -> tuple[str, str] | None:
-    """Name and type of what a subsegment called, where it called anything."""
-    aws = node.get("aws") or {}
-    namespace = node.get("namespace")
-    product = _either(annotations, "aws.service") or (name.partition(".")[0] if namespace == "aws" else None)
-    if product:
-        keys = _RESOURCES.intersection(aws)
-        resource = aws[min(keys)] if keys else next((v for k, v in annotations.items() if k[4:] in _RESOURCES), None)
-        return f"{product} {_last_part(str(resource))}" if resource else product, _peer_type(product)
-    if "sql" in node:
-        sql = node["sql"]
-        return str(sql.get("url") or sql.get("database_type") or name).split("?")[0], "database"
-    url = request.get("url") or _either(annotations, "http.url")
-    if url:
-        return _host_and_path(url)[0] or name, "external"
-    return (name, "external") if namespace == "remote" else None
-
-# %% ../../nbs/24_xray.ipynb #1e64f465
-_KEPT = ("origin", "links", "in_progress")
+def _lift(key: str) -> tuple:
+    return *_notes(key), ("metadata", "lift", key), ("metadata", "default", "lift", key)
 
 
-def _more(node: dict, annotations: dict) -> dict:
-    """What a segment or subsegment says beyond the columns."""
-    out = {key: node[key] for key in _KEPT if node.get(key)}
-    metadata = node.get("metadata")
-    lift = (metadata.get("lift") or (metadata.get("default") or {}).get("lift") or {}) if metadata else {}
-    if annotations or lift:
-        for key in ("tenant_id", "user_id", "request_id", "cold_start", "trigger_type"):
-            value = _either(annotations, key)
-            value = lift.get(key) if value is None else value
-            if value is not None:
-                out[key] = value
-        if "cold_start" in out:
-            out["cold_start"] = out["cold_start"] in (True, "true")
-        if annotations:
-            out["annotations"] = annotations
-    if "aws" in node and "request_id" not in out and node["aws"].get("request_id"):
-        out["request_id"] = node["aws"]["request_id"]
-    cause = node.get("cause")
-    if isinstance(cause, dict) and cause.get("exceptions"):
-        first = cause["exceptions"][0]
-        out["exception.type"], out["exception.message"] = first.get("type"), first.get("message")
+_PLACES = {
+    "method": (("http", "request", "method"), *_notes("http.method")),
+    "url": (("http", "request", "url"), *_notes("http.url")),
+    "status": (("http", "response", "status"), *_notes("http.status_code")),
+    "product": _notes("aws.service"),
+    "verb": (("aws", "operation"), *_notes("aws.operation")),
+    "resource": (*(("aws", key) for key in _RESOURCES), *(place for key in _RESOURCES for place in _notes(f"aws.{key}"))),
+    "queue": (("aws", "queue_url"), ("aws", "queue_name")),
+    "message": (("aws", "message_id"),),
+    "database": (("sql", "url"), ("sql", "database_type")),
+    "tenant_id": _lift("tenant_id"),
+    "user_id": _lift("user_id"),
+    "request_id": (*_lift("request_id"), ("aws", "request_id")),
+    "cold_start": _lift("cold_start"),
+    "trigger_type": _lift("trigger_type"),
+}
+_IDS = ("tenant_id", "user_id", "request_id")
+
+# %% ../../nbs/24_xray.ipynb #c64f062f
+def _at(node, path: tuple):
+    """What stands at a path, None where nothing does."""
+    for step in path:
+        if isinstance(node, dict):
+            node = node.get(step)
+        elif isinstance(node, list) and isinstance(step, int) and step < len(node):
+            node = node[step]
+        else:
+            return None
+    return node
+
+
+def _by_object() -> dict[tuple, dict[str, list]]:
+    """The same table by the object to look into: key -> what it answers, and how good an answer it is."""
+    out = {}
+    for what, paths in _PLACES.items():
+        for rank, (*inside, key) in enumerate(paths):
+            out.setdefault(tuple(inside), {}).setdefault(key, []).append((what, rank))
     return out
+
+
+_ASKED = _by_object()
+
+
+def _said(node: dict) -> dict:
+    """The best answer to each question that a node answers. An empty text is none (except for an id), and neither is a status in words."""
+    out, ranks = {}, {}
+    for place, keys in _ASKED.items():
+        inside = _at(node, place) if place[0] in node else None
+        if isinstance(inside, dict):
+            for key in keys.keys() & inside.keys():
+                for what, rank in keys[key]:
+                    value = _whole(inside[key]) if what == "status" else inside[key]
+                    if rank < ranks.get(what, 99) and value is not None and (value != "" or what in _IDS):
+                        out[what], ranks[what] = value, rank
+    return out
+
+# %% ../../nbs/24_xray.ipynb #8f787b8a
+class _Told:
+    """Exceptions of a document by their id, collected when the first one is looked for."""
+
+    def __init__(self, document: dict):
+        self.document = document
+
+    @functools.cached_property
+    def by_id(self) -> dict:
+        found, nodes = {}, [self.document]
+        while nodes:
+            node = nodes.pop()
+            told = _at(node, ("cause", "exceptions"))
+            found |= {one["id"]: one for one in told if isinstance(one, dict) and isinstance(one.get("id"), str)} if isinstance(told, list) else {}
+            below = _at(node, ("subsegments",))
+            nodes.extend(below if isinstance(below, list) else ())
+        return found
+
+
+def _exception(node: dict, told: _Told) -> dict:
+    cause = node.get("cause")
+    if isinstance(cause, str):
+        return told.by_id.get(cause, {})
+    exceptions = _at(cause, ("exceptions",))
+    if exceptions and not (isinstance(exceptions, list) and all(isinstance(one, dict) for one in exceptions)):
+        raise ValueError(f"exceptions have to be a list of objects; it is {str(exceptions)[:40]}")
+    return exceptions[0] if exceptions else {}
+
+
+def _excepted(node: dict, told: _Told) -> dict:
+    exception = _exception(node, told)
+    return {f"exception.{key}": exception[key] for key in ("type", "message") if exception.get(key) is not None}
+
+# %% ../../nbs/24_xray.ipynb #c381456a
+_BLOCKS = ("http", "aws", "sql", "annotations", "metadata")
+_COLUMNS = ("id", "name", "trace_id", "parent_id", "start_time", "end_time", "in_progress", "error", "fault", "throttle")
+_ELSEWHERE = frozenset((*_COLUMNS, "subsegments"))
+
+
+def _more(node: dict, said: dict) -> dict:
+    """What a segment or subsegment says beyond the columns, and who it was for."""
+    for key in _BLOCKS:
+        if node.get(key) and not isinstance(node[key], dict):
+            raise ValueError(f"{key} has to be an object; it is {str(node[key])[:40]!r}")
+    out = {key: value for key, value in node.items() if key not in _ELSEWHERE}
+    return out | {key: said[key] for key in _IDS if key in said}
 
 # %% ../../nbs/24_xray.ipynb #322d88a8
 _LATEST_S = 1e11  # far beyond any year that is meant; milliseconds taken for seconds land beyond it
@@ -165,72 +229,97 @@ def _flags_of_status(status: int | None) -> tuple[bool, bool, bool]:
     return status < 500, status >= 500, status == 429
 
 # %% ../../nbs/24_xray.ipynb #7a745af7
-def _row(node: dict, trace: str, parent: str | None, service: str | None) -> tuple:
-    """One row of `spans`. `service` is None for a segment: it is its own."""
+class Meaning(NamedTuple):
+    """What a node means, as far as that does not hang on its URL."""
+
+    name: str
+    kind: str
+    operation: str | None  # None: the method, and the path of the URL
+    method: str | None
+    host: bool  # it called the host of its URL
+    status: int | None
+    error: bool
+    fault: bool
+    throttle: bool
+    own: dict  # attributes of ours
+
+
+def _meaning(node: dict, said: dict, below: bool) -> Meaning:
+    """`below`: whether the node is a subsegment."""
     name = _text(node, "name")
-    start, duration = _times(node)
-    annotations = node.get("annotations") or {}
-    request, status = {}, None
-    if node.get("http"):
-        request = node["http"].get("request") or {}
-        status = _whole((node["http"].get("response") or {}).get("status"))
-    if status is None and annotations:
-        status = _whole(_either(annotations, "http.status_code"))
-    more = _more(node, annotations)
-    if service is None:
-        kind, operation = _segment_kind(node, more, request), _endpoint(request, annotations) or name
-    else:
-        kind, operation = _subsegment_kind(node, name, annotations, request, more)
-    url = request.get("url") or _either(annotations, "http.url")
-    if url:
-        more["http.url"] = url
-    flags = _flags(node, status)
-    return (
-        trace, _text(node, "id"), parent, service or name, operation, kind, start, duration, status, *flags,
-        orjson.dumps(more).decode(),
-    )  # fmt: skip
-
-
-def _endpoint(request: dict, annotations: dict) -> str | None:
-    method = request.get("method") or _either(annotations, "http.method")
-    url = request.get("url") or _either(annotations, "http.url")
-    return f"{method} {_host_and_path(url)[1]}" if method and url else None
+    kind, operation, called, host = _subsegment(node, name, said) if below else _segment(node, name, said)
+    own = {key: said[key] for key in ("cold_start", "trigger_type") if key in said}
+    if "cold_start" in own:
+        own["cold_start"] = own["cold_start"] in (True, "true")
+    if node.get("in_progress"):
+        own["in_progress"] = True
+    own |= {key: value for key, value in zip(("peer.service", "peer.type"), called, strict=False) if not (host and key == "peer.service")}
+    method, status = said.get("method"), said.get("status")
+    return Meaning(name, kind, operation, method and str(method), host, status, *_flags(node, status), own)
 
 # %% ../../nbs/24_xray.ipynb #a338058a
-def _segment_kind(node: dict, more: dict, request: dict) -> str:
-    """Consumer where a queue or a bus triggered it, as far as the segment itself tells; else server."""
-    aws = node.get("aws") or {}
-    trigger = str(more.get("trigger_type") or "").lower()
-    queue = aws.get("queue_url") or aws.get("queue_name") or aws.get("message_id")
-    if trigger in _QUEUES or (queue and not request) or str(node.get("origin", "")).startswith("AWS::SQS"):
-        if queue and str(queue) != aws.get("message_id"):
-            more["peer.service"], more["peer.type"] = f"SQS {_last_part(str(queue))}", "queue"
-        return "consumer"
-    return "server"
+def _segment(node: dict, name: str, said: dict) -> tuple[str, str | None, tuple, bool]:
+    """Kind, operation, peer with its type, and whether that is the URL's host, of a segment."""
+    operation = None if said.get("url") and said.get("method") else name
+    queue, request = said.get("queue"), _at(node, ("http", "request"))
+    woken = (queue or said.get("message")) and not request
+    trigger = str(said.get("trigger_type") or "").lower()
+    if trigger in _QUEUES or woken or str(node.get("origin", "")).startswith("AWS::SQS"):
+        return "consumer", operation, (f"SQS {_last_part(str(queue))}", "queue") if queue else (), False
+    return "server", operation, (), False
 
 
-def _subsegment_kind(node: dict, name: str, annotations: dict, request: dict, more: dict) -> tuple[str, str]:
-    """Kind and operation of a subsegment; what it called goes into `more`."""
-    called = _called(node, name, annotations, request)
-    if called is None:
-        return "internal", name
-    more["peer.service"], more["peer.type"] = called
-    verb = (node.get("aws") or {}).get("operation") or _either(annotations, "aws.operation")
+def _subsegment(node: dict, name: str, said: dict) -> tuple[str, str | None, tuple, bool]:
+    """Kind, operation, peer with its type, and whether that is the URL's host, of a subsegment."""
+    called, host = _called(node, name, said)
+    if not called:
+        return "internal", name, (), False
+    verb = said.get("verb")
     operation = name if not verb or verb in name else f"{name}.{verb}"
     low = operation.lower()
     producing = called[1] == "queue" and any(verb in low for verb in _PRODUCING)
-    return ("producer" if producing else "client"), operation
+    return ("producer" if producing else "client"), operation, called, host
+
+
+def _called(node: dict, name: str, said: dict) -> tuple[tuple, bool]:
+    """Name and type of what a subsegment called, where it called anything, and whether the URL's host is the better name."""
+    namespace, url = node.get("namespace"), said.get("url")
+    product = said.get("product") or (name.partition(".")[0] if namespace == "aws" else None)
+    if product:
+        resource = said.get("resource")
+        return (f"{product} {_last_part(str(resource))}" if resource else product, _peer_type(product)), False
+    if node.get("sql") is not None:
+        return (str(said.get("database") or name).split("?")[0], "database"), False
+    return (name, "external") if url or namespace == "remote" else (), bool(url)
+
+# %% ../../nbs/24_xray.ipynb #bb230280
+def _row(node: dict, trace: str, parent: str | None, service: str | None, told: _Told) -> tuple:
+    """One row of `spans`. `service` is None for a segment: it is its own."""
+    start, duration = _times(node)
+    said, operation = _said(node), None
+    means, url = _meaning(node, said, service is not None), said.get("url")
+    more = _more(node, said) | means.own | _excepted(node, told)
+    if url:
+        more["http.url"] = url
+        host, path = _host_and_path(url)
+        operation = f"{means.method} {path}"
+        if means.host:
+            more["peer.service"] = host or means.name
+    return (
+        trace, _text(node, "id"), parent, service or means.name, means.operation or operation, means.kind, start, duration,
+        means.status, means.error, means.fault, means.throttle, orjson.dumps(more).decode(),
+    )  # fmt: skip
 
 # %% ../../nbs/24_xray.ipynb #80f65a67
 def _xray(document: dict, rows: list, complain) -> None:
     trace = trace_id(_text(document, "trace_id"))
     alone = document.get("type") == "subsegment"  # sent on its own, ahead of its segment
     service = _text(document, "name") if not alone else document.get("service_name") or _text(document, "name")
-    stack = [(document, document.get("parent_id") or None, service if alone else None)]
+    stack, told = [(document, document.get("parent_id") or None, service if alone else None)], _Told(document)
     while stack:
         node, parent, inherited = stack.pop()
         try:
-            rows.append(_row(node, trace, parent, inherited))
+            rows.append(_row(node, trace, parent, inherited, told))
         except (ValueError, TypeError, AttributeError, KeyError, IndexError, OverflowError) as problem:
             complain(f"{node.get('name') if isinstance(node, dict) else node!r}: {problem}")
         below = node.get("subsegments") if isinstance(node, dict) else None
@@ -245,8 +334,18 @@ _KINDS = {"1": "internal", "2": "server", "3": "client", "4": "producer", "5": "
 def _plain(attributes) -> dict:
     """OTLP's list of typed values, or an object, as an object."""
     if isinstance(attributes, list):
-        return {one["key"]: next(iter(one["value"].values()), None) for one in attributes}
+        return {one["key"]: _typed(one["value"]) for one in attributes}
     return attributes or {}
+
+
+def _typed(value: dict):
+    """OTLP's typed value as a plain one. It writes whole numbers as text, since they may be too long for JavaScript."""
+    kind, inner = next(iter(value.items()), (None, None))
+    if kind == "arrayValue":
+        return [_typed(one) for one in inner.get("values") or ()]
+    if kind == "kvlistValue":
+        return _plain(inner.get("values") or [])
+    return int(inner) if kind == "intValue" else inner
 
 
 def _first(attributes: dict, *keys: str):
@@ -302,7 +401,7 @@ def _otel(record: dict, rows: list, complain) -> None:
     rows.append((
         trace_id(_text(record, "traceId")), _text(record, "spanId"), record.get("parentSpanId") or None, str(service),
         _otel_operation(record, kind, attributes), kind, start // 1000, None if end is None else (end - start) / 1e6,
-        status, error, fault or (failed and not error), throttle, orjson.dumps(_otel_more(record, kind, attributes)).decode(),
+        status, error, fault or (failed and not error), throttle, orjson.dumps(_otel_more(record, kind, attributes, resource)).decode(),
     ))  # fmt: skip
 
 
@@ -313,12 +412,17 @@ def _otel_operation(record: dict, kind: str, attributes: dict) -> str:
     return f"{method} {route}" if kind == "server" and method and route else name
 
 # %% ../../nbs/24_xray.ipynb #b49363e8
-def _otel_more(record: dict, kind: str, attributes: dict) -> dict:
-    out = {}
-    for name, keys in {
-        "tenant_id": ("tenant_id", "tenant.id"), "user_id": ("user_id", "enduser.id", "user.id"),
-        "request_id": ("request_id", "faas.invocation_id", "aws.request_id"), "http.url": ("url.full", "http.url"),
-    }.items():  # fmt: skip
+_OTEL_NAMES = {
+    "tenant_id": ("tenant_id", "tenant.id"), "user_id": ("user_id", "enduser.id", "user.id"),
+    "request_id": ("request_id", "faas.invocation_id", "aws.request_id"), "http.url": ("url.full", "http.url"),
+}  # fmt: skip
+_OTEL_ELSEWHERE = frozenset(("traceId", "spanId", "parentSpanId", "kind", "startTimeUnixNano", "endTimeUnixNano", "attributes", "resource"))
+
+
+def _otel_more(record: dict, kind: str, attributes: dict, resource: dict) -> dict:
+    """What a record says beyond the columns, under the names that X-Ray's documents have too, where there are such."""
+    out = {key: value for key, value in record.items() if key not in _OTEL_ELSEWHERE and value not in (None, "", [], {})}
+    for name, keys in _OTEL_NAMES.items():
         value = _first(attributes, *keys)
         if value is not None:
             out[name] = value
@@ -330,41 +434,34 @@ def _otel_more(record: dict, kind: str, attributes: dict) -> dict:
     for event in record.get("events") or ():
         if event.get("name") == "exception":
             said = _plain(event.get("attributes"))
-            out["exception.type"], out["exception.message"] = said.get("exception.type"), said.get("exception.message")
-    if record.get("links"):
-        out["links"] = record["links"]
+            out |= {key: said[key] for key in ("exception.type", "exception.message") if said.get(key) is not None}
     if record.get("endTimeUnixNano") in (None, "", 0, "0"):
         out["in_progress"] = True
-    if attributes:
-        out["annotations"] = attributes
-    return out
+    return out | ({"annotations": attributes} if attributes else {}) | ({"resource": resource} if resource else {})
 
 # %% ../../nbs/24_xray.ipynb #20bc1999
-def parse_report(
-    documents,  # an iterable of segment documents or OpenTelemetry records, each JSON text, bytes or a dict
-) -> tuple[pl.DataFrame, pl.DataFrame]:  # frame `spans`; and the problems: index (0-based place in documents), problem
-    """Spans of all documents that can be read, and what was wrong with the others.
+_BAD = (ValueError, TypeError, AttributeError, KeyError, IndexError, OverflowError)
 
-    A segment and each of its subsegments is one row, in the order of the documents. Times are UTC to the microsecond;
-    `duration_ms` is null for a span in progress, and negative where a document says so. `attributes` is JSON text with
-    `origin`, `peer.service` and `peer.type` (service, database, queue or external: what a client span called),
-    `tenant_id`, `user_id`, `request_id`, `cold_start`, `exception.type`, `exception.message`, `links`, `annotations`,
-    as far as they are known. Where a document has none of the three flags, its status decides.
-    A document nested more than 500 deep is refused as text and read as a dict.
-    Raises InputError where `documents` is a single document.
-    """
-    if isinstance(documents, (str, bytes, dict)) or hasattr(documents, "columns"):
-        raise InputError(f"documents has to be a list of documents (or one column of a frame); it is a {type(documents).__name__}")
-    rows, problems = [], []
-    for index, document in enumerate(documents):
-        try:
-            one = orjson.loads(document) if isinstance(document, (str, bytes)) else document
-            if not isinstance(one, dict):
-                raise ValueError(f"a document has to be a JSON object; it is a {type(one).__name__}")
-            (_otel if "traceId" in one else _xray)(one, rows, lambda text, index=index: problems.append((index, text)))
-        except (ValueError, TypeError, AttributeError, KeyError, IndexError, OverflowError) as problem:
-            problems.append((index, str(problem) or type(problem).__name__))
-    return _consumers(_frame(rows)), pl.DataFrame(problems, {"index": pl.Int64, "problem": pl.String}, orient="row")
+
+def _one(document, rows: list, complain) -> None:
+    """Spans of one document into `rows`; what is wrong with it is complained about."""
+    try:
+        one = orjson.loads(document) if isinstance(document, (str, bytes)) else document
+        if not isinstance(one, dict):
+            raise ValueError(f"a document has to be a JSON object; it is a {type(one).__name__}")
+        (_otel if "traceId" in one else _xray)(one, rows, complain)
+    except _BAD as problem:
+        complain(str(problem) or type(problem).__name__)
+
+
+def _slowly(documents: list, indices) -> tuple[pl.DataFrame, list]:
+    """Spans of some of the documents, with the document's index; and the problems."""
+    rows, problems, counts = [], [], []
+    for index in indices:
+        before = len(rows)
+        _one(documents[index], rows, lambda text, index=index: problems.append((index, text)))
+        counts.append(len(rows) - before)
+    return _frame(rows).with_columns(document=pl.Series(np.repeat(np.asarray(indices, np.int64), counts))), problems
 
 # %% ../../nbs/24_xray.ipynb #aacca873
 def _frame(rows: list) -> pl.DataFrame:
@@ -372,18 +469,206 @@ def _frame(rows: list) -> pl.DataFrame:
         return SPANS.empty()
     types = SPANS.columns | {"start": pl.Int64}
     columns = dict(zip(types, zip(*rows, strict=True), strict=True))
-    frame = pl.DataFrame([pl.Series(name, columns[name], dtype, strict=False) for name, dtype in types.items()])
-    return frame.with_columns(pl.col("start").cast(pl.Datetime("us")).dt.replace_time_zone("UTC").cast(UTC_TIME))
+    return _timed(pl.DataFrame([pl.Series(name, columns[name], dtype, strict=False) for name, dtype in types.items()]))
 
 
+def _timed(spans: pl.DataFrame) -> pl.DataFrame:
+    """With `start` as a time, from microseconds."""
+    return spans.with_columns(pl.col("start").cast(pl.Datetime("us")).dt.replace_time_zone("UTC").cast(UTC_TIME))
+
+# %% ../../nbs/24_xray.ipynb #d630c65d
+_OURS = (*_IDS, "exception.type", "exception.message", "http.url", "peer.service", "peer.type",
+         "cold_start", "trigger_type")  # fmt: skip
+_WANTED = (
+    {key: ("text", (key,)) for key in ("id", "trace_id", "parent_id")}
+    | {key: ("number", (key,)) for key in ("start_time", "end_time")}
+    | {f"check.{key}": ("flag", (key,)) for key in ("in_progress", "error", "fault", "throttle")}
+    | {f"check.{key}": ("object", (key,)) for key in (*_BLOCKS, "cause")}
+    | {f"check.own {key}": ("never", (key,)) for key in (*_OURS, "traceId")}
+    | {"check.request": ("object", ("http", "request")), "check.exceptions": ("objects", ("cause", "exceptions"))}
+    | {key: ("text", *_PLACES[key]) for key in ("url", "message")}
+    | {key: ("member", *_PLACES[key]) for key in _IDS}
+    | {f"exception.{key}": ("raw", ("cause", "exceptions", 0, key)) for key in ("type", "message")}
+)
+_DECIDING = (
+    *((key,) for key in ("name", "namespace", "type", "origin", "service_name")),
+    *(path for key, paths in _PLACES.items() if key not in _WANTED for path in paths),
+)
+
+# %% ../../nbs/24_xray.ipynb #fdb1e16f
+class Known:
+    """Moulds of X-Ray's documents, and what their casts mean."""
+
+    def __init__(self):
+        self.moulds = moulds.Moulds(_WANTED, _ELSEWHERE, tuple(dict.fromkeys(_DECIDING)))
+        self.meanings = functools.cache(self._meant)
+
+    def _meant(self, cast: int, nested: bool) -> tuple | None:
+        """What a cast means, at the top of a document or below; None where the loop has to say."""
+        try:
+            node = orjson.loads(self.moulds.examples[cast])
+            alone = not nested and node.get("type") == "subsegment"
+            means = _meaning(node, _said(node), nested or alone)
+            service = _text(node, "service_name" if alone and node.get("service_name") else "name")
+        except _BAD:
+            return None
+        own = orjson.dumps(means.own)[1:-1].decode()
+        peer = f'"peer.service":{orjson.dumps(means.name).decode()}' if means.host else None
+        return service, *means[1:-1], bool(node.get("in_progress")), own or None, peer
+
+    def table(self, casts: np.ndarray, nested: np.ndarray) -> pl.DataFrame:
+        """A row for each node: what it means; `known` is false where that is not known."""
+        both, at = np.unique(casts * 2 + nested, return_inverse=True)
+        rows = [self.meanings(one // 2, bool(one % 2)) for one in both.tolist()]
+        table = pl.DataFrame([(True, *row) if row else (False, *[None] * (len(_MEANT) - 1)) for row in rows], _MEANT, orient="row")
+        return table[pl.Series(at.astype(np.uint32))]
+
+
+_MEANT = {
+    "known": pl.Boolean, "service": pl.String, "kind": pl.String, "operation": pl.String, "method": pl.String, "host": pl.Boolean,
+    "status": pl.Int64, "error": pl.Boolean, "fault": pl.Boolean, "throttle": pl.Boolean, "going": pl.Boolean, "own": pl.String,
+    "named": pl.String,
+}  # fmt: skip
+
+# %% ../../nbs/24_xray.ipynb #6d8ad9f7
+_PLAIN_URL = r"^(?:https?://[a-z0-9.-]+(?::[0-9]+)?(?:[/?#]|$)|/(?:[^/]|$))"  # of others urlsplit may think differently
+
+
+def _doubt() -> pl.Expr:
+    """Whether the loop might read a node differently, or complain about it."""
+    start, end = pl.col("start_s"), pl.col("end_s")
+    return (
+        ~pl.col("known") | pl.any_horizontal(pl.col("id", "start_s", "trace").is_null())
+        | (pl.col("trace").str.len_bytes() == 32)
+        | ~start.is_between(0, _LATEST_S, closed="left") | ~end.is_between(0, _LATEST_S, closed="left").fill_null(True)
+        | ~pl.col("url").str.contains(_PLAIN_URL).fill_null(True)
+    )  # fmt: skip
+
+
+def _attributes() -> pl.Expr:
+    """Members as they stand, and ours."""
+    host = pl.when("host").then("url").str.extract(r"^https?://([a-z0-9.-]+)")
+    parts = [
+        *(f"rest{i}" for i in range(moulds.RUNS)), *_IDS, "own",
+        *(pl.concat_str(pl.lit(f'"exception.{key}":'), f"exception.{key}") for key in ("type", "message")),
+        pl.concat_str(pl.lit('"http.url":"'), "url", pl.lit('"')),
+        pl.coalesce(pl.concat_str(pl.lit('"peer.service":"'), host, pl.lit('"')), "named"),
+    ]  # fmt: skip
+    return pl.concat_str(pl.lit("{"), pl.concat_str(*parts, separator=",", ignore_nulls=True), pl.lit("}"))
+
+# %% ../../nbs/24_xray.ipynb #70bed57f
+def _joined(known: Known, nodes: pl.DataFrame) -> pl.DataFrame:
+    """Nodes with what they mean, and with what they take from the nodes above them."""
+    level = nodes["level"].to_numpy()
+    means = known.table(nodes["cast"].to_numpy(), level > 0)
+    root = pl.Series(np.maximum.accumulate(np.where(level == 0, np.arange(len(level)), 0)).astype(np.uint32))
+    above = pl.Series(np.where(level == 0, 0, nodes["parent"].to_numpy()).astype(np.uint32))
+    means = means.with_columns(service=means["service"].gather(root), trace=nodes["trace_id"].gather(root))
+    return pl.concat([nodes, means], how="horizontal").with_columns(
+        above=pl.when(pl.col("level") > 0).then(nodes["id"].gather(above)).otherwise("parent_id"),
+        start_s=pl.col("start_time").cast(pl.Float64), end_s=pl.col("end_time").cast(pl.Float64),
+    )  # fmt: skip
+
+
+def _at_once(known: Known, begun: moulds.Poured | None) -> pl.DataFrame:
+    """Frame `spans` with the document's index, of the documents that are not in doubt."""
+    nodes = moulds.finish(known.moulds, begun)
+    if nodes.is_empty():
+        return _frame([]).with_columns(document=pl.lit(0, pl.Int64))
+    nodes = _joined(known, nodes)
+    doubtful = nodes.filter(_doubt())["document"].unique()
+    if len(doubtful):
+        nodes = nodes.filter(~pl.col("document").is_in(doubtful.implode()))
+    start, end = nodes["start_s"].to_numpy(), nodes["end_s"].to_numpy()
+    path = pl.when(pl.col("operation").is_null()).then("url").str.extract(r"^(?:https?://[^/?#]*)?(/[^?#]*)").fill_null("/")
+    fresh = {new: pl.concat_str(old, pl.lit("")) for new, old in _FRESH.items()}  # lets go of the documents' text
+    return _timed(nodes.select(
+        "document", "service", "kind", "status", "error", "fault", "throttle", **fresh,
+        operation=pl.coalesce("operation", pl.concat_str("method", path, separator=" ")),
+        start=pl.Series(np.rint(start * 1e6).astype(np.int64)),
+        duration_ms=pl.when(~pl.col("going") & pl.col("end_s").is_not_null()).then(pl.Series(np.rint((end - start) * 1e6) / 1e3)),
+        attributes=_attributes(),
+    ).select(*SPANS.columns, "document"))  # fmt: skip
+
+
+_FRESH = {"trace_id": "trace", "span_id": "id", "parent_id": "above"}
+
+# %% ../../nbs/24_xray.ipynb #6734d733
+_LOT = 6_000_000  # characters
+_SINGLE = 64  # fewer documents than that are sooner read one by one
+
+
+def _lots(documents) -> Iterator[tuple[int, list]]:
+    """Index of the first document, and some documents."""
+    first, lot, size = 0, [], 0
+    for document in documents:
+        lot.append(document)
+        size += len(document) if isinstance(document, (str, bytes)) else 0
+        if size >= _LOT or len(lot) >= 20_000:
+            yield first, lot
+            first, lot, size = first + len(lot), [], 0
+    yield first, lot
+
+
+def _begin(known: Known, lot: list) -> moulds.Poured | None:
+    return moulds.begin(known.moulds, lot) if len(lot) >= _SINGLE else None
+
+
+def _finish(known: Known, lot: list, begun: moulds.Poured | None) -> tuple[pl.DataFrame, list]:
+    left = np.ones(len(lot), bool)
+    fast = _at_once(known, begun)
+    left[fast["document"].to_numpy()] = False
+    if not left.any():
+        return fast.drop("document"), []
+    slow, problems = _slowly(lot, np.flatnonzero(left).tolist())
+    return pl.concat([fast, slow]).sort("document", maintain_order=True).drop("document"), problems
+
+# %% ../../nbs/24_xray.ipynb #d6f3e375
+def _in_order(known: Known, documents) -> Iterator[tuple[int, pl.DataFrame, list]]:
+    """Index of the first document, spans and problems of one lot after the other."""
+    waiting = deque()
+    with ThreadPoolExecutor(1) as pool:
+        for first, lot in _lots(documents):
+            waiting.append((first, pool.submit(_finish, known, lot, _begin(known, lot))))
+            if len(waiting) > 2:
+                first, done = waiting.popleft()
+                yield first, *done.result()
+        for first, done in waiting:
+            yield first, *done.result()
+
+# %% ../../nbs/24_xray.ipynb #9254b90c
+def parse_report(
+    documents,  # an iterable of segment documents or OpenTelemetry records, each JSON text, bytes or a dict
+) -> tuple[pl.DataFrame, pl.DataFrame]:  # frame `spans`; and the problems: index (0-based place in documents), problem
+    """Spans of all documents that can be read, and what was wrong with the others.
+
+    A segment and each of its subsegments is one row, in the order of the documents. Times are UTC to the microsecond;
+    `duration_ms` is null for a span in progress, and negative where a document says so. Where a document has none of the three
+    flags, its status decides. `attributes` is JSON text: everything that a document says beyond the columns, as it says it
+    (`http`, `aws`, `sql`, `annotations`, `metadata`, `cause`, `links`, `inferred`, …; of an OpenTelemetry record its attributes
+    as `annotations`, and `resource`, `events`, `links`, `scope`, …), and under the same names for both, as far as they are known:
+    `peer.service` and `peer.type` (service, database, queue or external: what a client span called), `http.url`, `tenant_id`,
+    `user_id`, `request_id`, `cold_start`, `trigger_type`, `in_progress`, `exception.type` and `exception.message` (of the first exception;
+    where the cause is an id, of that exception wherever in the document it is told).
+    A document nested more than 500 deep is refused as text and read as a dict.
+    Raises InputError where `documents` is a single document.
+    """
+    if isinstance(documents, (str, bytes, dict)) or hasattr(documents, "columns"):
+        raise InputError(f"documents has to be a list of documents (or one column of a frame); it is a {type(documents).__name__}")
+    frames, problems = [], []
+    for first, spans, said in _in_order(Known(), documents):
+        frames.append(spans)
+        problems += [(first + index, problem) for index, problem in said]
+    return _consumers(pl.concat(frames)), pl.DataFrame(problems, {"index": pl.Int64, "problem": pl.String}, orient="row")
+
+# %% ../../nbs/24_xray.ipynb #6ae9977b
 def _consumers(spans: pl.DataFrame) -> pl.DataFrame:
     """A segment whose caller was a producer was woken by a queue: it is a consumer's side."""
-    senders = spans.filter(pl.col("kind") == "producer").select("trace_id", parent_id="span_id", sent=pl.lit(True))
-    if senders.is_empty():
-        return spans
-    joined = spans.join(senders.unique(), on=["trace_id", "parent_id"], how="left", maintain_order="left")
-    woken = pl.col("sent").fill_null(False) & (pl.col("kind") == "server")
-    return joined.with_columns(kind=pl.when(woken).then(pl.lit("consumer")).otherwise("kind")).drop("sent")
+    senders = spans.filter(pl.col("kind") == "producer").select("trace_id", parent_id="span_id").unique()
+    served = spans.select("trace_id", "parent_id", "kind").with_row_index().filter(pl.col("kind") == "server", pl.col("parent_id").is_not_null())
+    woken = np.zeros(len(spans), bool)
+    woken[served.join(senders, on=["trace_id", "parent_id"], how="semi")["index"].to_numpy()] = True
+    return spans.with_columns(kind=pl.when(pl.Series(woken)).then(pl.lit("consumer")).otherwise("kind"))
 
 # %% ../../nbs/24_xray.ipynb #69f29bf1
 def parse(
