@@ -694,7 +694,7 @@ MORE = {
 OWN = mostly(st.just({}), st.sampled_from(["tenant_id", "http.url", "peer.type"]).map(lambda key: {key: "mine"}), 15)
 NODES = st.recursive(
     st.tuples(some(NODE, **MORE), OWN).map(lambda x: x[0] | x[1]),
-    lambda below: st.tuples(some(NODE, **MORE), mostly(st.lists(below, max_size=3), ANY)).map(
+    lambda below: st.tuples(some(NODE, **MORE), st.one_of(*[st.lists(below, max_size=3)] * 20, ANY)).map(
         lambda x: x[0] | {"subsegments": x[1]}
     ),
     max_leaves=4,

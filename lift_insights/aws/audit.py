@@ -13,7 +13,6 @@ import secrets
 import tempfile
 import threading
 from contextlib import contextmanager, suppress
-from datetime import UTC, datetime
 from pathlib import Path
 
 import orjson

@@ -11,7 +11,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from .forecasters import FORECASTERS, Past, able
+from .forecasters import FORECASTERS, Past
 
 # %% ../../nbs/31_forecast_rehearsal.ipynb #3fc37811
 @dataclass(frozen=True)

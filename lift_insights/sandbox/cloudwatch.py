@@ -24,7 +24,7 @@ import polars as pl
 from ..frames import POINTS, InputError
 from . import labels, search, select
 from .server import ACCOUNT, AwsError
-from .statistics import BASIC, Chunk, Kept, aggregate, chunk_of, chunks_of, joined, part, statistic
+from .statistics import BASIC, Chunk, Kept, aggregate, chunk_of, chunks_of, joined, statistic
 
 # %% ../../nbs/91_sandbox_cloudwatch.ipynb #dcbb1288
 class CloudWatch:

@@ -13,7 +13,6 @@ import threading
 import time as clock_of_this_machine
 import uuid
 import zlib
-import zlib
 from dataclasses import dataclass, field
 
 import numpy as np

@@ -8,11 +8,11 @@ __all__ = ['Words', 'condition', 'selector', 'refused']
 # %% ../../nbs/93_sandbox_xray_filter.ipynb #1be491fe
 import json
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from .server import AwsError
-from .xray_traces import Edge, Facts, Node, flags, took
+from .xray_traces import Facts, Node, flags, took
 
 # %% ../../nbs/93_sandbox_xray_filter.ipynb #aac5df6e
 @dataclass(frozen=True)

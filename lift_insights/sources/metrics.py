@@ -18,7 +18,7 @@ from contextlib import ExitStack
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from itertools import chain, pairwise
+from itertools import chain
 
 import numpy as np
 import orjson
@@ -28,7 +28,7 @@ from ..aws import prices
 from ..aws.cache import union
 from ..aws.calls import IncompleteError, gather
 from ..aws.session import several
-from ..frames import CATALOG, POINTS, UTC_TIME, InputError, check, door, series_key
+from ..frames import CATALOG, UTC_TIME, InputError, check, door, series_key
 from .queries import DAY, check_period, check_query, check_references, check_stat, check_text, connected, finest_period_s
 from .queries import HOUR, is_insights, is_local, is_many, is_search, kept_for, own_period, search_stats, stretches, varies
 from .tiling import LARGEST, WIDEST, tile

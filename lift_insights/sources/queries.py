@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 
 from ..frames import InputError
-from ..times import ceil, floor
+from ..times import ceil
 
 # %% ../../nbs/20_metrics_queries.ipynb #781a5cca
 _NUMBER = r"\d+(?:\.\d{1,10})?"
