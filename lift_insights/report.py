@@ -210,7 +210,8 @@ def _sure(score: float, agreeing: int) -> str:
 def _better(finding: dict, kind: str) -> bool:
     """Whether the finding is good news: a faster answer, fewer errors, less memory."""
     fell = finding["kind"] == "dip" or (finding["observed"] or 0.0) < (finding["expected"] or 0.0)
-    return kind in ("latency", "error_rate", "saturation") and fell
+    moved = finding["kind"] not in ("variance", "season_broken")  # those say nothing of better or worse
+    return kind in ("latency", "error_rate", "saturation") and fell and moved
 
 
 def _happened(finding: dict, kind: str) -> str:
