@@ -13,16 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lift_insights import sandbox
-from lift_insights.sandbox.cloudwatch import (
-    CloudWatch,
-    aggregate,
-    chunk_of,
-    chunks_of,
-    dashboard_problems,
-    joined,
-    part,
-)
+from lift_insights.sandbox.cloudwatch import CloudWatch, dashboard_problems
 from lift_insights.sandbox.server import AwsError, LocalAWS
+from lift_insights.sandbox.statistics import aggregate, chunk_of, chunks_of, joined, part
 
 NOW = datetime(2026, 3, 15, tzinfo=UTC)
 
