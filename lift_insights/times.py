@@ -24,6 +24,8 @@ def utc(
             raise InputError(f"{name} needs ISO 8601 with a zone, such as 2026-03-02T09:00:00Z; it is {instant!r}") from None
     if not isinstance(instant, datetime):
         raise InputError(f"{name} needs a datetime or ISO 8601 text; it is a {type(instant).__name__}")
+    if instant != instant:  # pandas' NaT is a datetime too
+        raise InputError(f"{name} needs a datetime or ISO 8601 text; it is NaT, no time at all")
     try:
         return _in_utc(instant, name)
     except OverflowError:

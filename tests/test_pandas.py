@@ -9,10 +9,12 @@ from polars.testing import assert_frame_equal
 
 from lift_insights import simulate
 from lift_insights.alarms import replay, tune
+from lift_insights.frames import InputError
 from lift_insights.journeys import map as maps
 from lift_insights.journeys import paths
 from lift_insights.models import anomaly, forecast, trend
 from lift_insights.sources import xray
+from lift_insights.times import utc
 
 N = 1200
 ALARM = {"AlarmName": "a", "Namespace": "N", "MetricName": "m", "Statistic": "Sum", "Period": 300, "EvaluationPeriods": 2, "Threshold": 60.0, "ComparisonOperator": "GreaterThanThreshold"}  # fmt: skip
@@ -59,3 +61,9 @@ def test_pandas_gives_what_polars_gives(name):
     assert_frame_equal(got.cast(expected.schema, strict=False), expected, check_exact=False)
     assert pandas.equals(before)
     assert_frame_equal(polars, make())
+
+
+def test_no_time_at_all_is_refused():
+    pandas = pytest.importorskip("pandas")
+    with pytest.raises(InputError, match="NaT"):
+        utc(pandas.NaT)

@@ -782,8 +782,8 @@ def read(
 
     Warns of documents that could not be read and of traces that X-Ray cut; `read_report` lists them. Warns also where the window reaches
     past what is kept at AWS, or into the future: that is not asked for. Windows that ended an hour ago are kept in the session's cache, as
-    is each finished piece, so reading again goes on where it stopped. A dry run, or a session with a budget, asks X-Ray's service graph, which
-    costs nothing, how many traces there were.
+    is each finished piece, so reading again goes on where it stopped. A dry run, or a session with a budget, asks X-Ray's service graph (no
+    price of it is known here) how many traces there were.
     Raises InputError for bad arguments; BudgetError before the budget is passed; IncompleteError, with what was read and what is
     missing, where something could not be read.
     https://docs.aws.amazon.com/xray/latest/api/API_GetTraceSummaries.html
