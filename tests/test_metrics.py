@@ -34,6 +34,7 @@ def small():
     """One simulated day, laid into a local AWS."""
     telemetry = simulate.platform(1, 3)
     with sandbox.local(telemetry) as session:
+        assert session.account  # asked of STS once, by whichever test needs it first
         yield SimpleNamespace(session=session, telemetry=telemetry)
 
 
