@@ -186,6 +186,13 @@ def test_the_nile_changed_after_1898():
     assert got["change_size"] == pytest.approx(850 - 1098, abs=60)  # the published means
 
 
+def test_what_wanders_has_no_changes_of_level():
+    rng = np.random.default_rng(5)
+    told = [row(np.cumsum(step))["changes"] for _ in range(10) for step in (rng.normal(size=600), rng.poisson(3, 600))]
+    assert sum(told) <= 4
+    assert row(3.0 * np.arange(500))["changes"] == 0
+
+
 def test_every_season_and_every_change_is_listed():
     rng = np.random.default_rng(11)
     i = np.arange(28 * 24)

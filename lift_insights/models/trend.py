@@ -230,6 +230,20 @@ def _running_median(y: np.ndarray, width: int) -> np.ndarray:
 
     return median_filter(y, size=min(width, len(y)), mode="nearest")
 
+# %% ../../nbs/30_trend.ipynb #de03f0f1
+def _abrupt(y: np.ndarray, cuts: list[int], sides=(6, 12, 24)) -> list[int]:  # the cuts that stand out, values without slope and gaps
+    if not cuts:
+        return cuts
+    calm, floor = _calmed(y, _noise(y)[0]), 1e-9 * (float(np.abs(y).max()) + 1)
+    kept = set()
+    for side in (k for k in sides if len(y) >= 8 * k):
+        mean = np.convolve(calm, np.full(side, 1 / side), "valid")
+        jump = np.abs(mean[side:] - mean[:-side])  # around the slots from `side` on
+        at = np.clip(np.array(cuts) - side, 0, len(jump) - 1)
+        usual = 1.4826 * float(np.median(jump))
+        kept |= {cut for cut, one in zip(cuts, jump[at]) if one > max(4 * usual, floor)}
+    return sorted(kept) if len(y) >= 8 * sides[0] else cuts
+
 # %% ../../nbs/30_trend.ipynb #d6bf4378
 def _slope_between(hours: np.ndarray, y: np.ndarray, cuts: list[int], reach: float = 1.0) -> float:  # of pairs within a stretch, up to a share of the whole apart
     every = -(-len(y) // 120)
@@ -263,6 +277,7 @@ def _changes(y: np.ndarray, hours: np.ndarray) -> tuple[float, list[tuple[int, f
     here = np.flatnonzero(~np.isnan(y))
     cost, slope, cuts = _pieces(y[here], hours[here])
     base = (y - slope * hours)[here]
+    cuts = _abrupt(base, cuts)
     levels = [float(np.median(base[a:b])) for a, b in pairwise([0, *cuts, len(base)])]
     return cost, [(int(here[c]), after - before) for c, before, after in zip(cuts, levels, levels[1:])]
 
