@@ -51,7 +51,7 @@ MASKS = (  # regular expression and what is put in its place, in this order
     (rf"<?[+-]?\b\d+(?:\.\d+)?\s?{_UNIT}\b", "\x00"),  # amounts with a unit
     (r"([\w\]] ?= ?)((?i:true|false|yes|no))\b", "$1\x02$2"),
     (r"([\w\]])=[^\s\x02,;)\]}=&|\"]+\}?", "$1=\x00"), (r"([\w\]] = )[^\s\x02,;)\]}=&|\"]+", "$1\x00"),  # key=value, key = value
-    (r"(?i)\b[0-9a-f]{8,}\b", "\x00"),  # hexadecimal ids; no word has eight of these letters
+    (r"(?i)\b(?:[0-9a-f]{7,}|[a-f]{3}\d{3,}|[a-f]{4}\d{2,}|[a-f]{5,}\d+)\b", "\x00"),  # hexadecimal ids; few words have seven of these letters
     (r"(?:\b|[+-])([A-Za-z]{3,}[_-]?|[A-Za-z]+[_-])-?\d+\b", "$1\x00"),  # the number behind a word
     (r"[+-]?\b\w*\d\w*(?:[.#@-]\w+)*", "\x00"),  # every other word with a digit in it
     (r"[\w#@.-]*\x00(?:[.,:/_#%-]?\w*\x00)+", "\x00"),  # holes stuck together
