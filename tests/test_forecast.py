@@ -1,6 +1,7 @@
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -91,6 +92,42 @@ def test_a_higher_level_is_wider():
     wide, narrow = (forecast(y, 24, level=level, model="profile") for level in (0.95, 0.5))
     assert (wide["hi"] >= narrow["hi"]).all()
     assert (wide["lo"] <= narrow["lo"]).all()
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    seed=st.integers(0, 10**6),
+    n=st.integers(8, 300),
+    kind=st.sampled_from(["normal", "walk", "counts", "heavy", "steps"]),
+    levels=st.lists(st.floats(0.01, 0.999), min_size=2, max_size=4, unique=True),
+)
+def test_a_higher_level_contains_a_lower_one(seed, n, kind, levels):
+    rng = np.random.default_rng(seed)
+    y = {
+        "normal": lambda: rng.normal(size=n),
+        "walk": lambda: np.cumsum(rng.normal(size=n)),
+        "counts": lambda: rng.poisson(0.3, n),
+        "heavy": lambda: rng.standard_cauchy(n),
+        "steps": lambda: np.repeat(rng.integers(0, 5, n), 9)[:n],
+    }[kind]().astype(float)
+    told = [forecast(points(y), 12, level=level) for level in sorted(levels)]
+    for narrow, wide in pairwise(told):
+        slack = 1e-9 * (1 + np.abs(y).max())
+        assert (wide["lo"] <= narrow["lo"] + slack).all()
+        assert (wide["hi"] >= narrow["hi"] - slack).all()
+        assert narrow["mean"].equals(wide["mean"])
+
+
+@pytest.mark.parametrize("level", [0.5, 0.8, 0.95])
+def test_each_level_is_held_on_clean_days(level):
+    held = []
+    for seed in range(12):
+        rng = np.random.default_rng(seed)
+        y = 100 + 30 * np.sin(2 * np.pi * np.arange(15 * 48) / 48) + rng.standard_t(4, 15 * 48) * 5
+        got = forecast(points(y[: 14 * 48], 1800), 48, level=level)
+        lo, hi = got["lo"].to_numpy(), got["hi"].to_numpy()
+        held.append(((y[14 * 48 :] >= lo) & (y[14 * 48 :] <= hi)).mean())
+    assert abs(np.mean(held) - level) < 0.07
 
 
 def test_nothing_negative_where_the_series_never_was():

@@ -27,7 +27,7 @@ LAYERS = {
     "monitor": ("monitor",),
     "explore": ("explore",),
     "sandbox": ("sandbox",),
-    "front": ("analysis", "report", "page", "cli", "index"),
+    "front": ("analysis", "checkup", "report", "page", "cli", "cli_alarms", "cli_common", "index"),
 }
 ORDER = list(LAYERS)
 LAYER_OF = {room: layer for layer, rooms in LAYERS.items() for room in rooms}

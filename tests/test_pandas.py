@@ -40,7 +40,7 @@ CASES = {
     "forecast": (points, lambda p: forecast.forecast(p, 12)),
     "describe": (points, trend.describe),
     "replay": (points, lambda p: replay.replay(ALARM, p)),
-    "tune": (points, lambda p: tune.tune(p)[0].states),
+    "tune": (points, lambda p: tune.tune(p)[0].points),
     "edges": (spans, maps.edges),
     "journeys": (spans, paths.journeys),
     "critical_path": (spans, paths.critical_path),

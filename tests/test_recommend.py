@@ -4,6 +4,7 @@ import random
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
 from hypothesis import given, settings
@@ -11,8 +12,11 @@ from hypothesis import strategies as st
 
 from lift_insights import simulate
 from lift_insights.alarms import math as metric_math
-from lift_insights.alarms.recommend import KINDS, KeyMetric, key_metrics, queries, with_prefix
-from lift_insights.deploy.plan import check_alarm
+from lift_insights.alarms.levels import kept_up, level
+from lift_insights.alarms.practices import PRACTICES, matches, table
+from lift_insights.alarms.recommend import KINDS, KeyMetric, alarms, key_metrics, queries, with_prefix
+from lift_insights.alarms.replay import pages, replay
+from lift_insights.alarms.rules import check_alarm, metrics_of, series_of
 from lift_insights.frames import CATALOG, InputError, parse_series, series_key
 
 SAMPLES = Path(__file__).resolve().parent.parent / "data_samples"
@@ -55,7 +59,7 @@ def alarm_of(key: KeyMetric) -> dict:
     }
 
 
-ODD = st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"]), min_size=1, max_size=12)
+ODD = st.text(st.characters(min_codepoint=33, max_codepoint=126, exclude_characters=":"), min_size=1, max_size=12)
 
 
 @settings(max_examples=60)
@@ -236,3 +240,279 @@ def test_the_samples_have_every_signal_for_every_endpoint():
     for kind in ("traffic", "error_rate", "latency"):
         assert len([k for k in found if k.kind == kind]) == len(endpoints)
     assert not [k.note for k in found if "takes no more" in k.note]
+
+
+# What the page "Recommended alarms" of the CloudWatch user guide says, copied by hand.
+PUBLISHED = [
+    ("AWS/Lambda", "Throttles", "FunctionName", "Sum", ">= history", 5, 5, 60, "missing"),
+    ("AWS/Lambda", "Duration", "FunctionName", "p90", "> history", 15, 15, 60, "missing"),
+    ("AWS/Lambda", "ClaimedAccountConcurrency", "", "Maximum", "> 90% limit", 10, 10, 60, "notBreaching"),
+    ("AWS/ApiGateway", "5XXError", "ApiName,Stage", "Average", "> 0.05", 3, 3, 60, "missing"),
+    ("AWS/ApiGateway", "4xx", "ApiId,Stage", "Average", "> 0.05", 5, 5, 60, "missing"),
+    ("AWS/ApiGateway", "Count", "ApiName,Stage", "SampleCount", "< history", 10, 10, 60, "breaching"),
+    ("AWS/DynamoDB", "AccountProvisionedReadCapacityUtilization", "", "Maximum", "> 80", 2, 2, 300, "missing"),
+    ("AWS/DynamoDB", "SystemErrors", "TableName", "Sum", "> history", 15, 15, 60, "notBreaching"),
+    ("AWS/SQS", "NumberOfMessagesSent", "QueueName", "Sum", "<= 0", 15, 15, 60, "missing"),
+    (
+        "AWS/Kinesis",
+        "GetRecords.IteratorAgeMilliseconds",
+        "StreamName",
+        "Maximum",
+        "> history",
+        15,
+        15,
+        60,
+        "breaching",
+    ),
+    ("AWS/RDS", "ReplicaLag", "DBInstanceIdentifier", "Maximum", "> 60", 10, 10, 60, "breaching"),
+    ("AWS/RDS", "EBSIOBalance%", "DBInstanceIdentifier", "Average", "< 10", 3, 3, 60, "missing"),
+    ("AWS/RDS", "EngineUptime", "DBClusterIdentifier,Role", "Average", "<= 0", 2, 2, 60, "breaching"),
+    ("AWS/ElastiCache", "EngineCPUUtilization", "CacheClusterId", "Average", "> 90", 5, 5, 60, "missing"),
+    ("AWS/CertificateManager", "DaysToExpiry", "CertificateArn", "Minimum", "<= 44", 1, 1, 86400, "breaching"),
+    ("AWS/S3", "5xxErrors", "BucketName,FilterId", "Average", "> 0.05", 15, 15, 60, "missing"),
+    ("AWS/SNS", "NumberOfNotificationsRedrivenToDlq", "TopicName", "Sum", "> 0", 5, 5, 60, "notBreaching"),
+    ("AWS/Scheduler", "InvocationDroppedCount", "", "Sum", "> 0", 1, 1, 60, "notBreaching"),
+]
+SIGNS = {
+    ">": "GreaterThanThreshold",
+    ">=": "GreaterThanOrEqualToThreshold",
+    "<": "LessThanThreshold",
+    "<=": "LessThanOrEqualToThreshold",
+}
+
+
+@pytest.mark.parametrize("published", PUBLISHED, ids=lambda row: f"{row[0]} {row[1]}")
+def test_the_table_says_what_aws_published(published):
+    space, metric, names, stat, condition, m, n, period, missing = published
+    (one,) = [
+        p
+        for p in PRACTICES
+        if (p.namespace, p.metric) == (space, metric) and ",".join(k for k, _ in p.dimensions) == names and not p.named
+    ]
+    sign, number, *_ = condition.split()
+    assert (one.stat, one.m, one.n, one.period_s, one.missing) == (stat, m, n, period, missing)
+    assert one.operator == SIGNS[sign]
+    assert one.number == (None if number == "history" else 0.9 if number == "90%" else float(number))
+    assert one.source.startswith("https://docs.aws.amazon.com/AmazonCloudWatch/")
+
+
+def emitted_by(practice, suffix=""):
+    """Catalog rows that the practice is about."""
+    space = "PayTheory/Lift" if practice.namespace == "lift" else practice.namespace
+    dims = {name: value or f"my-dlq{suffix}" for name, value in practice.dimensions}
+    yield row(practice.metric, dims, namespace=space)
+    if practice.of:
+        yield row(practice.of, dims, namespace=space)
+
+
+def test_every_practice_becomes_an_alarm_that_aws_takes():
+    for practice in PRACTICES:
+        if practice.namespace == "AWS/SQS" and not practice.named:
+            continue
+        found = alarms(catalog(*emitted_by(practice)))
+        mine = [r for r in found if r.why == practice.why]
+        assert len(mine) == 1, practice
+        check_alarm(mine[0].alarm | {"Threshold": 1.0})
+        assert mine[0].deployable == (practice.basis in ("fixed", "start"))
+        assert practice.source in mine[0].alarm["AlarmDescription"]
+        assert mine[0].alarm["TreatMissingData"] == practice.missing
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.sampled_from(PRACTICES), max_size=8), st.integers(0, 3))
+def test_only_what_is_emitted_is_recommended(chosen, resources):
+    rows = [r for p in chosen for i in range(resources) for r in emitted_by(p, str(i))]
+    known = {(r["namespace"], r["metric"], frozenset((d["name"], d["value"]) for d in r["dimensions"])) for r in rows}
+    found = alarms(catalog(*rows))
+    for one in found:
+        for metric in metrics_of(one.alarm):
+            pairs = frozenset((d["Name"], d["Value"]) for d in metric["Dimensions"])
+            assert (metric["Namespace"], metric["MetricName"], pairs) in known
+    assert len({r.alarm["AlarmName"] for r in found}) == len(found)
+    assert len({r.series for r in found}) == len({(r.series) for r in found})
+
+
+def test_other_dimensions_than_the_practices_get_nothing():
+    extra = row("Errors", {"FunctionName": "pay", "Resource": "pay:live"}, namespace="AWS/Lambda")
+    assert alarms(catalog(extra)) == []
+    assert (
+        alarms(
+            catalog(row("AuroraBinlogReplicaLag", {"DBClusterIdentifier": "c", "Role": "READER"}, namespace="AWS/RDS"))
+        )
+        == []
+    )
+
+
+def test_without_a_number_nothing_can_be_deployed():
+    (one, *_) = alarms(catalog(row("Errors", {"FunctionName": "pay"}, namespace="AWS/Lambda")))
+    assert (one.alarm["Threshold"], one.basis, one.deployable) == (None, "none", False)
+    assert "history" in one.note
+    with pytest.raises(InputError, match="Threshold"):
+        check_alarm(one.alarm)
+
+
+def test_limits_are_the_owners_to_tell():
+    disks = catalog(*(row("FreeStorageSpace", {"DBInstanceIdentifier": db}, namespace="AWS/RDS") for db in ("a", "b")))
+    told = alarms(disks, limits={"rds_storage_bytes": {"a": 2e11}})
+    assert [(r.alarm["Threshold"], r.basis) for r in told] == [(2e10, "limit"), (None, "none")]
+    assert "rds_storage_bytes" in told[1].note
+    assert [r.alarm["Threshold"] for r in alarms(disks, limits={"rds_storage_bytes": 1e10})] == [1e9, 1e9]
+
+
+def series_of_values(key, values, step_s=60):
+    times = [START + timedelta(seconds=step_s * i) for i in range(len(values))]
+    return pl.DataFrame(
+        {"series": [key] * len(values), "timestamp": times, "value": [float(v) for v in values]},
+        schema_overrides={"timestamp": pl.Datetime("us", "UTC")},
+    ).filter(pl.col("value").is_not_nan())
+
+
+ERRORS = row("Errors", {"FunctionName": "pay"}, namespace="AWS/Lambda")
+
+
+def test_an_outage_in_the_history_does_not_set_the_threshold():
+    rng = np.random.default_rng(3)
+    usual = rng.poisson(2, 10 * 1440).astype(float)
+    bad = usual.copy()
+    bad[5 * 1440 : 5 * 1440 + 180] += 500
+    (calm,), (hit,) = (alarms(catalog(ERRORS), series_of_values(ERRORS["series"], v)) for v in (usual, bad))
+    assert hit.alarm["Threshold"] == pytest.approx(calm.alarm["Threshold"], rel=0.35)
+    assert (calm.level.pages, hit.level.pages) == (0, 1)
+    assert hit.basis == "history"
+
+
+def test_a_fixed_number_that_does_not_fit_says_so():
+    lag = row("ReplicaLag", {"DBInstanceIdentifier": "a"}, namespace="AWS/RDS")
+    lag["series"] = series_key("AWS/RDS", "ReplicaLag", {"DBInstanceIdentifier": "a"}, "Maximum")
+    (one,) = alarms(catalog(lag), series_of_values(lag["series"], [300.0] * 2000))
+    assert one.alarm["Threshold"] == 60
+    assert "100%" in one.note
+
+
+def test_traffic_that_falls_to_nothing_gets_no_lower_threshold():
+    key = series_key("AWS/SNS", "NumberOfMessagesPublished", {"TopicName": "t"}, "Sum")
+    values = np.clip(np.sin(np.arange(7 * 1440) / 1440 * 2 * np.pi), 0, None) * 100
+    published = row("NumberOfMessagesPublished", {"TopicName": "t"}, namespace="AWS/SNS")
+    (night,) = alarms(catalog(published), series_of_values(key, values))
+    (day,) = alarms(catalog(published), series_of_values(key, values + 50))
+    assert not night.deployable
+    assert "quiet hour" in night.note
+    assert 0 < day.alarm["Threshold"] < 50
+
+
+def test_coarse_history_makes_a_coarse_alarm():
+    (one,) = alarms(catalog(ERRORS), series_of_values(ERRORS["series"], [1.0, 2.0] * 500, step_s=300))
+    assert (one.alarm["Period"], one.alarm["EvaluationPeriods"], one.alarm["DatapointsToAlarm"]) == (300, 1, 1)
+    assert one.queries[0]["MetricStat"]["Period"] == 300
+
+
+def test_shares_are_what_they_say():
+    dims = {"DeliveryStreamName": "s"}
+    have = catalog(
+        row("IncomingBytes", dims, namespace="AWS/Firehose"), row("BytesPerSecondLimit", dims, namespace="AWS/Firehose")
+    )
+    (one,) = alarms(have)
+    used, allowed = (
+        series_of_values(series_key("AWS/Firehose", name, dims, stat), values, step_s=300)
+        for name, stat, values in (
+            ("IncomingBytes", "Sum", [3e8, 1.2e9]),
+            ("BytesPerSecondLimit", "Minimum", [5e6, 5e6]),
+        )
+    )
+    got = metric_math.evaluate(one.alarm["Metrics"], pl.concat([used, allowed]))
+    assert got["value"].to_list() == pytest.approx([20.0, 80.0])
+    assert one.alarm["Threshold"] == 80
+    assert alarms(have.head(1)) == []
+
+
+def test_an_alarm_that_is_there_already_is_named():
+    nightly = catalog(row("FailedInvocations", {"RuleName": "nightly"}, namespace="AWS/Events"))
+    (one,) = alarms(nightly)
+    (again,) = alarms(nightly, existing=[one.alarm | {"AlarmName": "mine"}, {"AlarmName": "c", "AlarmRule": "TRUE"}])
+    (other,) = alarms(nightly, existing=[one.alarm | {"ComparisonOperator": "LessThanThreshold"}])
+    assert (again.covered_by, other.covered_by) == ("mine", "")
+
+
+def test_names_are_ascii_and_distinct_whatever_the_resources_are_called():
+    rows = [
+        row("Errors", {"FunctionName": name}, namespace="AWS/Lambda")
+        for name in ("pay", "x" * 300, "x" * 299, "x" * 298)
+    ]
+    names = [r.alarm["AlarmName"] for r in alarms(catalog(*rows), prefix="Größe")]
+    assert len(set(names)) == 4
+    assert all(n.isascii() and n.isprintable() and len(n) <= 255 and n.startswith("Groe ") for n in names)
+
+
+def test_what_cloudwatch_could_not_hold_gets_no_alarm():
+    odd = row("Errors", {"FunctionName": "größe"}, namespace="AWS/Lambda")
+    assert [r.series for r in alarms(catalog(odd, ERRORS))] == [ERRORS["series"]]
+
+
+def test_what_they_need_can_be_read_in_one_go():
+    found = alarms(catalog(ERRORS, row("Throttles", {"FunctionName": "pay"}, namespace="AWS/Lambda")))
+    asked = queries(found)
+    assert [q["Label"] for q in asked if q["ReturnData"]] == [r.series for r in found]
+    assert [r.series for r in found] == [series_of(r.alarm)[0] for r in found]
+
+
+def test_recommendations_take_pandas():
+    frame = catalog(ERRORS)
+    points = series_of_values(ERRORS["series"], [1.0] * 3000)
+    assert [r.alarm for r in alarms(frame.to_pandas(), points.to_pandas())] == [r.alarm for r in alarms(frame, points)]
+
+
+def slow_kept_up(values, m, n, high):
+    """For each time: the highest threshold at which m of the last n values still breach, found by trying all."""
+    for t in range(len(values)):
+        window = [v for v in values[max(0, t - n + 1) : t + 1] if v == v]
+        fits = [v for v in window if sum((w >= v) if high else (w <= v) for w in window) >= m]
+        yield (max(fits) if high else min(fits)) if fits else (-np.inf if high else np.inf)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.sampled_from([0.0, 1.0, 2.0, 3.0, 7.0, float("nan")]), min_size=1, max_size=40),
+    st.integers(1, 5),
+    st.integers(0, 4),
+    st.booleans(),
+)
+def test_the_kept_up_level_against_a_slow_twin(values, m, more, high):
+    got = kept_up(np.array(values), m, m + more, high=high)
+    assert got.tolist() == list(slow_kept_up(values, m, m + more, high))
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.sampled_from([0.0, 1.0, 2.0, 3.0, 7.0]), min_size=8, max_size=60),
+    st.integers(1, 3),
+    st.integers(0, 2),
+    st.sampled_from(sorted(SIGNS)),
+    st.sampled_from([0.0, 1.0, 2.5]),
+)
+def test_a_level_counts_the_pages_of_a_replay(values, m, more, sign, threshold):
+    part = series_of_values("s", values)
+    alarm = {
+        "AlarmName": "a", "Namespace": "N", "MetricName": "M", "Statistic": "Sum", "Period": 60, "EvaluationPeriods": m + more,
+        "DatapointsToAlarm": m, "Threshold": threshold, "ComparisonOperator": SIGNS[sign], "TreatMissingData": "notBreaching",
+    }  # fmt: skip
+    got = level(
+        part, stat="Sum", period_s=60, m=m, n=m + more, high=sign[0] == ">", threshold=threshold, inclusive="=" in sign
+    )
+    assert got.pages == len(pages(replay(alarm, part)))
+
+
+def test_a_level_of_two_series_is_refused():
+    both = pl.concat([series_of_values("a", [1.0]), series_of_values("b", [1.0])])
+    with pytest.raises(InputError, match="one series"):
+        level(both, stat="Sum", period_s=60, m=1, n=1)
+    assert level(both.head(0), stat="Sum", period_s=60, m=1, n=1) is None
+
+
+def test_the_table_is_a_frame_and_practices_have_a_reason_and_a_source():
+    frame = table()
+    assert len(frame) == len(PRACTICES)
+    assert frame["source"].str.starts_with("https://").all()
+    assert set(frame["missing"]) <= {"missing", "notBreaching", "breaching", "ignore"}
+    for one in PRACTICES:
+        assert matches(one, []) == []
+        assert one.m <= one.n

@@ -115,9 +115,9 @@ def test_moto_is_not_changed():
         ("xray", "get_sampling_rules", {}, "does not answer GetSamplingRules"),
         (
             "cloudwatch",
-            "put_composite_alarm",
-            {"AlarmName": "a", "AlarmRule": "TRUE"},
-            "does not answer PutCompositeAlarm",
+            "put_insight_rule",
+            {"RuleName": "r", "RuleDefinition": "{}"},
+            "does not answer PutInsightRule",
         ),
         (
             "cloudwatch",

@@ -14,11 +14,12 @@ import numpy as np
 import polars as pl
 
 from ..frames import EDGES, FINDINGS, POINTS, UTC_TIME, InputError, check, door, parse_series
-from .novelty import TOLD, VIEWS, Series, Settings
+from .novelty import TOLD, VIEWS, Series, Settings, silent_rows
 from ..times import duration
 
 # %% ../../nbs/32_anomaly.ipynb #56b7f761
 _HALF = 0.04  # novelty at which the score is one half
+_LARGEST = 1e100  # beyond it differences and their squares overflow; no metric is that large
 _ADDED = ("expected", "lo", "hi", "score")
 
 
@@ -34,7 +35,7 @@ def _walk(
     order = points.with_row_index("_row").sort("series", "timestamp", maintain_order=True)
     seconds = order["timestamp"].dt.epoch("us").to_numpy() / 1e6
     values = order["value"].fill_null(float("nan")).to_numpy()
-    usable = np.isfinite(values) & order["timestamp"].is_not_null().to_numpy()
+    usable = (np.abs(values) <= _LARGEST) & order["timestamp"].is_not_null().to_numpy()
     ids = order["series"].rle_id().to_numpy()
     edges = np.searchsorted(ids, np.arange(ids[-1] + 2)) if len(ids) else np.zeros(1, int)
     out = {c: np.full(len(order), np.nan if c in _ADDED else 0.0) for c in (*TOLD, "period_s")}
@@ -68,7 +69,7 @@ def score(
     event goes on, only what is newer still scores. That a series moves more than it did does not score; `detect` finds it. Causal: a row's results depend on that row and earlier ones of its series
     only. The first 150 rows of a series score 0 and have no expectation; earlier days count from a day and 150 rows on.
     Two weeks are remembered (at least 2,000 rows, at most 20,160). Scores of a series times a positive number are the same, but for
-    whole numbers, where a difference of one is never new. Values that are not finite score 0. The band holds all but about one usual
+    whole numbers, where a difference of one is never new. Values that are not finite, or beyond 1e100 in size, score 0 and are not learned. The band holds all but about one usual
     row in a thousand. Of equal times the first row counts for the season; every row is scored. An empty frame gives an
     empty frame.
 
@@ -79,7 +80,7 @@ def score(
 
 # %% ../../nbs/32_anomaly.ipynb #9876f362
 class Online:
-    """`score` for rows as they come. What is kept of a series is bounded: 3.2 MB at one minute, 0.7 MB at five."""
+    """`score` for rows as they come. What is kept of a series is bounded: 3.8 MB at one minute, 0.8 MB at five."""
 
     def __init__(
         self,
@@ -111,23 +112,48 @@ def false_rate(
 ) -> float:  # findings per series and week
     """Findings a week that `detect` makes of a series on which nothing happens, once it speaks: 0.5 at 0.5, three times more or less at the ends.
 
-    Measured on clean series of many kinds, as a multiple of what is promised, on the mean over kinds: at five minutes 0.57 to 0.77 in the
-    first two weeks and 1.15 over four, at one minute 0.65 to 1.2 in one or two weeks, at an hour 1.1 to 1.2 over eight, at 15 minutes
-    1.3 to 1.5 over four. So it is kept within a third but for the first two weeks at five minutes, where it is lower, and for 15
-    minutes, where it is higher. A single kind may make three times as many (`benchmarks/nab.py` measures it on kinds that the
-    constants below were not fitted to). Raises InputError for a sensitivity outside (0, 1).
+    The unit is events per series and week of published rows, whatever the publishing period, from the row on at which `detect` may first speak of
+    the series (`novelty.silent_rows`). Measured on kinds and seeds that no constant was fitted to (`benchmarks/nab.py`), the mean over
+    kinds is 0.9 to 1.2 times what is promised over four weeks at five and 15 minutes and over 12 at an hour; in the first two weeks
+    at one and five minutes it is 0.7 to 0.9 from a sensitivity of 0.5 on, and 0.4 to 0.5 at 0.2. Of single kinds, over a month or more, most
+    are within a third, from 0.5 on at five minutes and longer; at 0.2 some make twice as many, shares that repeat in steps up to three times, and counts of a few make hardly any. Raises InputError for a sensitivity outside (0, 1).
     """
     if not 0 < sensitivity < 1:
         raise InputError(f"sensitivity needs a number between 0 and 1 (both excluded), such as 0.5; it is {sensitivity}")
     return 0.5 * 3 ** (2 * sensitivity - 1)
 
 # %% ../../nbs/32_anomaly.ipynb #03792f53
-_FIT = ((-0.02, 1.61, 0.53), (0.07, 1.45))  # by the logarithm of the rows in a day: rarity at one finding a week, and how much less it is at ten
+_FIT = ((1.37, 0.6), (0.32, 1.2))  # by the logarithm of the rows in a day: rarity at one finding a week, and how much less it is at ten
 
 
 def _high(period_s: float, rate: float) -> float:  # the rarity from which a row is an alert
     rows = np.log10(86400 / max(period_s, 1))
     return float(np.polyval(_FIT[0], rows) - np.polyval(_FIT[1], rows) * np.log10(rate))
+
+# %% ../../nbs/32_anomaly.ipynb #9701c334
+_STEP = 0.5  # rarity by which an event raises the bar
+_CLEAR = 1.0  # rarity above the bar from which an event is no false alarm
+_ROOM = 1.0  # how far the bar moves at most
+
+
+class _Bar:
+    """The rarity from which a row of one series is an alert; ask for rows in order."""
+
+    def __init__(self, period_s: float, rate: float):
+        self.start, self.moved, self.row = _high(period_s, rate), 0.0, silent_rows(period_s) - Settings().warmup
+        clear = rate * 10 ** (-_CLEAR / np.polyval(_FIT[1], np.log10(86400 / max(period_s, 1))))  # events a week that are left out
+        self.sinks = _STEP * (rate - clear) * period_s / 604800
+
+    def at(self, row: int) -> float:
+        """Its height before a row, counted from the end of the warm-up."""
+        self.moved = max(self.moved - self.sinks * max(row - self.row, 0), -_ROOM)
+        self.row = max(row, self.row)
+        return self.start + self.moved
+
+    def event(self, rarity: float) -> None:
+        """There was an event of this rarity."""
+        if rarity < self.start + self.moved + _CLEAR:
+            self.moved = min(self.moved + _STEP, _ROOM)
 
 # %% ../../nbs/32_anomaly.ipynb #47335c7a
 _LULL_S = 1800.0  # rows back inside the band for as long end an event
@@ -174,13 +200,17 @@ def _events(frame: pl.DataFrame, rate: float) -> list[tuple]:
     one = {c: frame[c if c in frame.columns else f"_{c}"].to_numpy() for c in _READ}
     lull, same, most = (max(int(s / period), 3) for s in (_LULL_S, _SAME_S, 86400))
     events: list[list[int]] = []  # first row, row after the last, rarest row
-    for at in np.flatnonzero(one["rarity"] >= _high(period, rate)).tolist():
+    bar = _Bar(period, rate)
+    for at in np.flatnonzero(one["rarity"] >= bar.start - _ROOM).tolist():
+        if one["rarity"][at] < bar.at(at):
+            continue
         if events and at < events[-1][1] + same:
             events[-1][1] = max(events[-1][1], at + 1)
             events[-1][2] = max(events[-1][2], at, key=lambda row: one["rarity"][row])
         else:
             first, end = _lasts(one, at, lull, most)
             events.append([max(first, events[-1][1]) if events else first, end, at])
+            bar.event(one["rarity"][at])
     return _joined([_told(one, *event, period) for event in events], most // 2)
 
 
@@ -260,7 +290,8 @@ def detect(
     `expected` are those of the event's row that is farthest from what was expected, on the side that made it an event;
     null for silence. `severity` is high where a row lies half the width of all that is remembered from it, medium from a
     tenth on, else low. `detector` names the view that saw it.
-    On series where nothing happens `detect` makes `false_rate(sensitivity)` findings a week: 0.5 at 0.5. To know what is rare, it has to have
+    On series where nothing happens `detect` makes `false_rate(sensitivity)` findings a week: 0.5 at 0.5. To keep that for each series, events
+    that are not far beyond the bar raise it by a little, and time without any lowers it. To know what is rare, it has to have
     scored some rows: it says nothing about a series' first 406 rows at five minutes or more (654 at one minute), but for silence,
     of which it speaks after 150. A first weekend with less traffic is new, and reported. A level that has lasted a day is
     normal. Raises InputError for a frame that is not `points`, or a sensitivity outside (0, 1).

@@ -23,12 +23,13 @@ class Settings:
     burst: float = 4.0  # moves larger than this many usual ones count as that many
     calm: float = 0.02  # moving less than this share of the usual is all the same
     days: int = 7  # earlier days whose values at the same time are looked up
+    some: int = 4  # so many of them have to be known for the second memory of the season
     smooth_n: int = 3  # rows over which the distance from those days is averaged
     lasting_n: int = 24  # rows over which it is averaged to see what lasts
     memory_d: float = 14  # days that are remembered
     memory_n: int = 2000  # rows, at least, that are remembered
     memory_most: int = 20160  # rows, at most
-    quiet_d: float = 0.25  # days in which only what is newer still is news
+    quiet_d: float = 0.25  # days in which only what is newer still is news; at most `memory_most` rows
     step: float = 1.0  # a difference in a count that is never new
     count_width: float = 10.0  # least width of a series of counts
     level_width: float = 0.001  # least width of any other, in levels
@@ -38,7 +39,7 @@ class Settings:
     tail_n: int = 8  # rows, at least, that make the tail
     tail_scale: float = 0.3  # least scale of the tail of novelty
     band: float = 3.0  # the band is left by one usual row in 10 to this power
-    decade: float = 1.6  # powers of ten by which the tail says too much where findings come ten times as rarely
+    decade: float = 0.8  # powers of ten by which the tail says too much where remembered rows had extremes ten times as often
     trusted: float = 4.0  # novelty rarer than one in 10 to this power is remembered as if it were just that rare
 
 # %% ../../nbs/32_anomaly_novelty.ipynb #ab699915
@@ -66,19 +67,22 @@ def _beside(known: np.ndarray, x: np.ndarray) -> np.ndarray:  # distance of each
     return np.minimum(np.abs(x - known[np.maximum(place - 1, 0)]), np.abs(known[np.minimum(place, last)] - x))
 
 
-def _nearest(known: np.ndarray, x: np.ndarray) -> np.ndarray:  # the same, earlier ones of x counted in
+def _own(x: np.ndarray) -> np.ndarray:  # distance of each to the nearest of the ones before it
     pieces = np.full((-(-len(x) // _PAIRS), _PAIRS), np.inf)
     pieces.ravel()[: len(x)] = x
     with np.errstate(invalid="ignore"):  # the last piece is filled up
         pairs = pieces[:, :, None] - pieces[:, None]
         np.abs(pairs, out=pairs)
         pairs += _LATER
-        pairs = pairs.min(2).ravel()[: len(x)]
-    near = np.minimum(_beside(known, x), pairs)
+        near = pairs.min(2).ravel()[: len(x)]
     for a in range(_PAIRS, len(x), _PAIRS):
         here = slice(a, a + _PAIRS)
         near[here] = np.minimum(near[here], _beside(np.sort(x[:a]), x[here]))
     return near
+
+
+def _nearest(known: np.ndarray, x: np.ndarray) -> np.ndarray:  # as `_beside`, earlier ones of x counted in
+    return np.minimum(_beside(known, x), _own(x))
 
 # %% ../../nbs/32_anomaly_novelty.ipynb #a59531d3
 def _novelty(
@@ -87,16 +91,16 @@ def _novelty(
     least: np.ndarray | float,  # least width
     step: np.ndarray | float,  # distance that is never new
     s: Settings,
-    alone: bool = False,  # whether the rows are compared with memory alone, not with each other
+    own: np.ndarray | None = None,  # distances within the rows; None where they are compared with memory alone
 ) -> np.ndarray:  # 0 for what was there before; 1 is as far away as all that was there is wide
     k = max(int(s.tail * len(known)), s.tail_n)
     top, low = known[-1], known[0]
-    if not alone:
+    if own is not None:
         top = np.maximum.accumulate(np.concatenate([known[-1:], x[:-1]]))
         low = np.minimum.accumulate(np.concatenate([known[:1], x[:-1]]))
     above, below = known[-k:].sum() / k - known[-k - 1], known[k] - known[:k].sum() / k
     tail = np.where(x > known[len(known) // 2], above, below)
-    near = _beside(known, x) if alone else _nearest(known, x)
+    near = _beside(known, x) if own is None else np.minimum(_beside(known, x), own)
     return np.maximum(near - step, 0) / (top - low + tail + least)
 
 # %% ../../nbs/32_anomaly_novelty.ipynb #82b4cd24
@@ -189,7 +193,7 @@ def _highest(x: np.ndarray, rows: int) -> np.ndarray:  # the highest of the `row
     return maximum_filter1d(x, rows)[rows // 2 : rows // 2 + len(x) - rows]
 
 # %% ../../nbs/32_anomaly_novelty.ipynb #79bc40bc
-VIEWS = ("level", "season", "moves", "lasting")
+VIEWS = ("level", "season", "moves", "lasting", "season")
 SCORED = 2  # so many of them make the score
 TOLD = ("novelty", "news", "rarity", "view", "seasonal", "expected", "lo", "hi")  # what a series tells of each row
 
@@ -215,8 +219,9 @@ class _Rows:
         self.gaps = np.concatenate([series.gaps, np.where(np.isinf(nearest), 0.0, nearest)])
         season, lasting = (_mean(self.gaps, n)[-len(x) :] for n in (s.smooth_n, s.lasting_n))
         moves = np.log(self.moves + s.calm * series.usual + series.least + self.whole)
-        self.views = (away, season, moves, lasting)
-        self.first = int(np.searchsorted(self.slots, series.clock.day)) if series.seasonal else len(x)  # the first row that has a yesterday
+        self.views = (away, season, moves, lasting, season)
+        one, some = (int(np.searchsorted(self.slots, days * series.clock.day)) if series.seasonal else len(x) for days in (1, s.some))
+        self.first = (0, one, 0, one, some)  # the first row that has a yesterday, and the first that has a few earlier days
 
 # %% ../../nbs/32_anomaly_novelty.ipynb #7379b977
 def _rooted(x: np.ndarray, rooted: bool) -> np.ndarray:
@@ -272,20 +277,24 @@ class _Views:
     def compare(self, rows: _Rows, least: float) -> tuple[np.ndarray, list]:
         """Novelty of each view, and for findings the same so that its scale stays while memory fills; None where a view knows too little."""
         s, new, scaled = self.settings, np.zeros((len(VIEWS), len(rows.x))), []
+        own = {"moves": None, "lasting": None}
         for i, (name, memory, view) in enumerate(zip(VIEWS, self.views, rows.views, strict=True)):
             if len(memory) < s.warmup:
                 scaled.append(None)
                 continue
             width, step = (s.moves_width, s.moves_step) if name == "moves" else (least + s.count_width * rows.whole, s.step * rows.whole)
-            new[i] = _novelty(memory.sorted, view, width, step, s, alone=i >= SCORED)
+            if name not in own:
+                own[name] = _own(view)  # once for both seasons
+            new[i] = _novelty(memory.sorted, view, width, step, s, own[name])
             scaled.append(np.log1p(new[i] * len(memory)))
         return new, scaled
 
     def tell(self, new: np.ndarray, scaled: list, seen: int) -> dict[str, np.ndarray]:
         """What is to be said of the rows of a block; `seen`: how many rows came before it."""
         told, rare = _nothing(new.shape[1]), np.zeros_like(new)
+        unasked = 4 if seen <= self.views[0].most else 1  # of the two seasons
         for i, (memory, here) in enumerate(zip(self.novel, scaled, strict=True)):
-            if here is not None and len(memory) >= self.settings.warmup:
+            if here is not None and len(memory) >= self.settings.warmup and i != unasked:
                 rare[i] = _rarity(memory.sorted, here, self.settings)
         rare += self.settings.decade * np.log10(_growth(seen, self.views[0].most, self.settings.warmup)) * (rare > 0)
         told["view"] = np.where(rare.any(0), rare.argmax(0), new.argmax(0)).astype(float)
@@ -302,7 +311,7 @@ class _Views:
                 known = self.novel[i].sorted
                 most = _reach(known, self.settings.trusted, self.settings.tail_scale, self.settings) if len(known) >= self.settings.warmup else np.inf
                 self.novel[i] = self.novel[i].plus(np.minimum(here, most))
-        self.views = [m.plus(view[a:]) for m, view, a in zip(self.views, rows.views, (0, rows.first, 0, rows.first), strict=True)]
+        self.views = [m.plus(view[a:]) for m, view, a in zip(self.views, rows.views, rows.first, strict=True)]
         if self.now is not None:
             self.recent = np.concatenate([self.recent, self.now], axis=1)[:, -self.recent.shape[1] :]
 
@@ -354,7 +363,7 @@ class Series:
         self.level, self.whole, self.gaps = x[0], True, np.zeros(s.lasting_n - 1)
         self.moves = self.usual = float(np.abs(x - _before(_ewm(x, s.level_n, x[0]), x[0])).mean())
         self.least = s.level_width * np.abs(x).mean() + 1e-9
-        self.guess, self.views = _Guess(x, most, s), _Views(most, max(int(s.quiet_d * day), 1), s)
+        self.guess, self.views = _Guess(x, most, s), _Views(most, min(max(int(s.quiet_d * day), 1), s.memory_most), s)
 
     def _take(self, seconds: np.ndarray, x: np.ndarray, keep: bool) -> dict[str, np.ndarray]:
         if not self.n:

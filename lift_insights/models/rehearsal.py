@@ -110,6 +110,10 @@ def _unrest(y: np.ndarray, at: np.ndarray, day: int) -> np.ndarray:  # mean chan
     return np.fmax(unrest, 1e-3 * np.nanmax(unrest) if np.isfinite(unrest).any() else 0)
 
 # %% ../../nbs/31_forecast_rehearsal.ipynb #fc12fd27
+def _rare(level: float) -> float:  # how much an interval of that level has to allow for rare days
+    return min(max((level - 0.5) / 0.45, 0.0), 1.0)
+
+
 def _sides(errors: np.ndarray, level: float, span: int, rounds: float) -> tuple[float, float]:  # width below and above
     from scipy.special import ndtri, stdtrit
 
@@ -121,7 +125,7 @@ def _sides(errors: np.ndarray, level: float, span: int, rounds: float) -> tuple[
     low, high = np.quantile(known, [(1 - share) / 2, (1 + share) / 2])
     both = np.quantile(np.abs(known), share)
     tail = stdtrit(rounds - 1, (1 + level) / 2) / ndtri((1 + level) / 2)
-    wider = np.sqrt(1 + alike * (tail**2 * (1 + 1 / rounds) - 1))
+    wider = np.sqrt(1 + alike * (tail**2 * (1 + 1 / rounds) - 1)) ** _rare(level)
     return float(wider * (both + max(-low, 0.0)) / 2), float(wider * (both + max(high, 0.0)) / 2)
 
 
@@ -133,7 +137,7 @@ def widths(
     h: int,  # steps to forecast, perhaps more than were rehearsed
     level: float,  # share of values that the interval has to hold
 ) -> tuple[np.ndarray, np.ndarray]:  # distances below and above the forecast, one for each step
-    """How far to each side of a forecast the interval has to reach; beyond the rehearsed steps it grows as a random walk's."""
+    """How far to each side of a forecast the interval has to reach: farther for a higher level, and beyond the rehearsed steps as a random walk's."""
     steps = errors.shape[1]
     unrest = _unrest(y, np.append(origins, len(y)), day)
     ratio = np.divide(unrest[-1], unrest[:-1], out=np.ones(len(origins)), where=unrest[:-1] > 0)
@@ -142,7 +146,7 @@ def widths(
     rounds = float(np.clip(span / steps + 1, 2.5, max(len(origins), 2.5)))  # rehearsals that fit side by side
     edges = np.unique(np.linspace(0, steps, min(6, steps) + 1).astype(int))
     sides = np.array([_sides(errors[:, a:b], level, span, rounds) for a, b in pairwise(edges)])
-    sides = 0.75 * sides + 0.25 * sides.max(0)
+    sides = sides + 0.25 * _rare(level) * (sides.max(0) - sides)
     step = np.arange(h)
     group = np.searchsorted(edges, np.minimum(step, steps - 1), side="right") - 1
     later = np.sqrt(np.maximum((step + 1) / steps, 1))
