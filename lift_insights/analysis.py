@@ -74,7 +74,7 @@ class Analysis:
     period_s: int
     keys: list  # recommend.KeyMetric
     points: pl.DataFrame  # key metrics and lift's traffic by tenant
-    read: dict  # what was read: metrics, datapoints, events, traces, spans
+    read: dict  # what was read: metrics, datapoints, finer (by the minute), events, traces, spans
     events: pl.DataFrame = field(default_factory=EVENTS.empty)  # WARN and ERROR, texts redacted
     levels: pl.DataFrame | None = None  # log_group, level, lines
     patterns: pl.DataFrame | None = None
@@ -88,6 +88,7 @@ class Analysis:
     forecasts: pl.DataFrame | None = None
     trends: pl.DataFrame | None = None
     incidents: pl.DataFrame | None = None  # known ones, if any were handed in
+    finer: pl.DataFrame = field(default_factory=POINTS.empty)  # the metrics of the keys by the minute, to tune alarms on
     proposals: list = field(default_factory=list)  # tune.Proposal
     problems: list = field(default_factory=list)  # what could not be read, in words
     seconds: dict = field(default_factory=dict)  # step to how long it took
@@ -119,16 +120,37 @@ def read_metrics(session, namespace, start, end, *, period_s, stat=None) -> Anal
     ours = key_points(keys, points)
     traffic = points.filter(pl.col("series").str.contains("|requests.total|", literal=True))
     have = set(ours["series"])
+    finer = _by_the_minute(session, _inputs(keys, base), start, end, period_s, problems)
     return Analysis(
         session.account, session.region, namespace, start, end, period_s, [k for k in keys if k.series in have],
         pl.concat([ours, traffic.filter(~pl.col("series").is_in(list(have)))]),
-        {"metrics": len(base), "datapoints": len(points), "events": 0, "traces": 0, "spans": 0}, problems=problems,
+        {"metrics": len(base), "datapoints": len(points), "finer": len(finer), "events": 0, "traces": 0, "spans": 0}, problems=problems, finer=finer,
     )
 
 
 MOST_KEYS, MOST_TENANT_SERIES = 120, 200  # so that the page stays under 8 MB and the job within minutes
 
+# %% ../nbs/96_analysis.ipynb #0fd37ca7
+FINER_S, MOST_FINER = 60, 300  # seconds; metrics read by the minute
 
+
+def _inputs(keys: list, base: pl.DataFrame) -> pl.DataFrame:
+    """Of what is read, the metrics that alarms are made on."""
+    wanted = {series_key(m["Namespace"], m["MetricName"], {d["Name"]: d["Value"] for d in m.get("Dimensions", ())}, q["MetricStat"]["Stat"])
+              for key in keys for q in key.queries if "MetricStat" in q for m in [q["MetricStat"]["Metric"]]}
+    return base.filter(pl.col("series").is_in(list(wanted)))
+
+
+def _by_the_minute(session, base: pl.DataFrame, start: datetime, end: datetime, period_s: int, problems: list) -> pl.DataFrame:
+    since = start if session.endpoint_url is not None else max(start, ceil(session.now() - timedelta(days=15), period_s))
+    if period_s <= FINER_S or since >= end or base.is_empty():
+        return POINTS.empty()
+    if len(base) > MOST_FINER:
+        problems.append(f"alarms were tuned on values of {period_s} s: {len(base)} metrics are too many to be read by the minute (at most {MOST_FINER})")
+        return POINTS.empty()
+    return metrics.read(session, base, since, end, period_s=FINER_S)
+
+# %% ../nbs/96_analysis.ipynb #a11e2b46
 def _kept_so_long(session, start, period_s) -> None:
     finest = metrics.finest_period_s(session.now() - start)
     if session.endpoint_url is None and period_s < finest:  # a local AWS forgets nothing
@@ -252,6 +274,8 @@ def tune_alarms(analysis: Analysis, *, incidents=None, prefix: str = "lift-insig
         ours,
         incidents=analysis.incidents,
         false_positive_rate=false_positive_rate,
+        forms=("static", "scheduled"),  # whose replay is exact
+        finer=analysis.finer,
         queries={k.series: list(k.queries) for k in analysis.keys},
         kind={k.series: k.kind for k in analysis.keys},
         names={k.series: k.label for k in analysis.keys},

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import polars as pl
 
+from .alarms import evidence
 from .alarms.recommend import MIN_REQUESTS
 from .analysis import Analysis, analyse
 from .dashboards import build
@@ -243,10 +244,15 @@ def services(
     by_service: dict[str, list] = {}
     for key in sorted(analysis.keys, key=_place):
         by_service.setdefault(key.service, []).append(key)
-    thresholds = {p.series: p.alarm.get("Threshold") for p in analysis.proposals}
+    thresholds = {p.series: p.alarm.get("Threshold") for p in analysis.proposals if _drawable(p, analysis.period_s)}
     return [{"name": name, "metrics": [_panel(analysis, key, thresholds.get(key.series)) for key in keys]} for name, keys in by_service.items()]
 
 # %% ../nbs/97_report.ipynb #c312b068
+def _drawable(proposal, period_s: int) -> bool:
+    """Is the threshold one line on the scale of the panel? Limits by the hour are none, and sums by the minute are smaller."""
+    return proposal.evidence["form"] == "static" and (proposal.evidence["period_s"] == period_s or proposal.evidence["stat"] not in ("Sum", "SampleCount"))
+
+
 def _place(key) -> tuple:
     """One row an endpoint: requests, error rate, latency; then what belongs to the function."""
     kinds = ("traffic", "error_rate", "latency", "saturation", "value")
@@ -373,24 +379,34 @@ def _from_the_start(states: pl.DataFrame, points: pl.DataFrame) -> pl.DataFrame:
     return pl.concat([first, states])
 
 
+def _condition(alarm: dict, unit: str) -> str:
+    """`> 600 ms in 2 of 3 periods of 1 min`, or by which limit it goes."""
+    said = evidence.condition(alarm).replace("above ", "> ", 1).replace("below ", "< ", 1)
+    plain = "ThresholdMetricId" not in alarm and "limit of its hour" not in said
+    return said.replace(" in ", f" {unit} in ", 1) if plain and unit else said
+
+
+def _between(held: dict) -> str:
+    """How many pages a week there may be in truth, as far as that time can tell."""
+    return f", so between {held['pages_per_week_interval'][0]:.2g} and {held['pages_per_week_interval'][1]:.2g} a week" if held["pages_per_week_interval"] else ""
+
+
 def _alarm(analysis: Analysis, proposal, change) -> dict:
     from lift_insights.plots import alarms as plot
 
-    alarm, evidence = proposal.alarm, proposal.evidence
-    whole, held = evidence["whole"], evidence["held_out"]
+    alarm, found = proposal.alarm, proposal.evidence
+    whole, held = found["whole"], found["held_out"]
     key = next(k for k in analysis.keys if k.series == proposal.series)
     unit = UNITS.get(key.unit, key.unit)
-    points = analysis.points.filter(pl.col("series") == proposal.series)
-    sign = {"GreaterThanThreshold": ">", "GreaterThanOrEqualToThreshold": "≥", "LessThanThreshold": "<", "LessThanOrEqualToThreshold": "≤"}[alarm["ComparisonOperator"]]
-    n, m = alarm["EvaluationPeriods"], alarm.get("DatapointsToAlarm", alarm["EvaluationPeriods"])
-    strong = evidence["aim_met"]
+    points = proposal.points
+    strong = found["aim_met"]
     return {
         "name": alarm["AlarmName"], "change": change, "tone": "good" if strong and whole["caught"] else "neutral" if strong else "warn",
-        "verdict": _in_short(evidence), "summary": evidence["verdict"],
-        "threshold": f"{sign} {alarm['Threshold']:g} {unit} in {m} of {n} periods of {analysis.period_s // 60} min".replace("  ", " "),
-        "figure": plot.replay(points, _from_the_start(proposal.states, points), alarm, analysis.incidents, unit=unit, labels={key.series: key.label}, height=270, most=_detail(analysis, 400)),
+        "verdict": _in_short(found), "summary": found["verdict"],
+        "threshold": _condition(alarm, unit),
+        "figure": plot.replay(points, _from_the_start(proposal.states, points), alarm, analysis.incidents, evidence=found, unit=unit, labels={key.series: key.label}, height=270, most=_detail(analysis, 400)),
         "evidence": [
-            ["Pages", f"{whole['pages']} in the window, {whole['pages_per_week']:.2g} a week; {held['pages']} in the time it was not tuned on"],
+            ["Pages", f"{whole['pages']} in the window, {whole['pages_per_week']:.2g} a week; {held['pages']} in the time it was not tuned on{_between(held)}"],
             *([["Caught", f"{whole['caught']} of {whole['incidents']} incidents that show in it"], ["False pages", str(whole["false_pages"])]] if whole["incidents"] else []),
             *([["Median delay", _span(whole["median_delay_s"])]] if whole["median_delay_s"] is not None else []),
             ["Missing data", MISSING[alarm.get("TreatMissingData", "missing")]],

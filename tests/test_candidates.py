@@ -1,6 +1,7 @@
 """The search for an alarm: levels against a slow twin, tails and intervals against SciPy, the choice against replays."""
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from lift_insights.alarms.candidates import Aims, Tail, _by_chance, _rounded, choose, levels, tail, visible
 from lift_insights.alarms.evidence import WEEK_S, condition, rate_interval, share_interval
 from lift_insights.alarms.paging import pages
-from lift_insights.alarms.replay import replay
+from lift_insights.alarms.replay import check_alarm, replay
 from lift_insights.alarms.tune import tune
 from lift_insights.alarms.views import Known, guarded, metric_of, schedule, scheduled, static
 from lift_insights.frames import InputError, series_key
@@ -173,6 +174,26 @@ def test_a_schedule_never_lies_nearer_than_what_was_chosen():
         assert np.all(limits <= asked + 1e-9) if threshold < 0 else np.all(limits >= asked - 1e-9)
 
 
+def test_one_limit_for_all_hours_is_still_a_time_series():
+    """Limits that lie near each other become one; as a bare number CloudWatch would refuse it."""
+    values = np.random.default_rng(5).poisson(rhythm()).astype(float)
+    values = np.where(np.arange(len(values)) % 7 == 3, np.nan, values)
+    view = scheduled(static(frame(values), metric_of(P99), "latency", 300, known()), known())
+    what = schedule(replace(view, hours=(np.full(48, 300.0), np.full(48, 50.0))), 5.0)
+    assert what["Metrics"][3]["Expression"].startswith("IF(hour < 24")
+    alarm = check_alarm({"AlarmName": "a", "EvaluationPeriods": 1, "DatapointsToAlarm": 1} | what)
+    states = replay(alarm, frame(values, "metric"), initial_state="OK")
+    assert "ALARM" not in states["state"].to_list()
+
+
+def test_the_longest_schedule_is_one_that_cloudwatch_takes():
+    values = np.random.default_rng(5).poisson(rhythm()).astype(float)
+    view = scheduled(static(frame(values), metric_of(KEY), "traffic", 300, known()), known())
+    usual = 1.3e9 * np.where(np.arange(48) % 2, 1.0, 2.0) * np.where(np.arange(48) < 24, 1.0, 3.0)
+    what = schedule(replace(view, hours=(usual, usual / 20)), -5.0)
+    check_alarm({"AlarmName": "a", "EvaluationPeriods": 1, "DatapointsToAlarm": 1} | what)
+
+
 def test_weekends_in_an_incident_are_weekends_for_traffic_and_the_incident_for_latency():
     weekend = [(5 * 288, 7 * 288)]  # the one weekend of the time for choosing
     inside = known(weekend)
@@ -236,7 +257,7 @@ def test_a_guard_that_cannot_be_made_is_said():
 
 def bad_minutes(seed=1, step=60, factor=2.2, days=14):
     rng = np.random.default_rng(seed)
-    spans = [(4003, 4043), (9217, 9247), (17001, 17036)]  # the last in the time kept back
+    spans = [(4000, 4040), (9215, 9245), (17000, 17035)]  # the last in the time kept back
     values = 180 + rng.gamma(2, 12, days * 86_400 // step)
     for first, last in spans:
         values[first:last] *= factor

@@ -177,7 +177,7 @@ def name_of(
     reference: str,  # an alarm's name, or its ARN
 ) -> str:
     """The alarm's name."""
-    found = re.fullmatch(r"arn:[\w-]+:cloudwatch:[\w-]*:\d*:alarm:(.+)", reference)
+    found = re.fullmatch(r"arn:[\w-]+:cloudwatch:[^:\s]*:[^:\s]*:alarm:(.+)", reference)
     return found[1] if found else reference
 
 

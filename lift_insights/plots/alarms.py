@@ -6,7 +6,7 @@
 __all__ = ['replay']
 
 # %% ../../nbs/63_alarms.ipynb #b1b25274
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import polars as pl
 
@@ -27,20 +27,61 @@ def _rule(alarm: dict) -> str:
     return f"{need} of {many} periods" if many and many > 1 else ""
 
 # %% ../../nbs/63_alarms.ipynb #fb9f31bc
+def _limits(fig, points: pl.DataFrame, alarm: dict, unit: str, most: int) -> bool:
+    """Limits that move, as dashed steps with the rule written at the last; false where none does."""
+    drawn = False
+    for column in ("limit", "lo", "hi"):
+        if column not in points.columns or points[column].drop_nulls().n_unique() < 2:
+            continue
+        moves = points.filter(pl.col(column).is_finite()).sort("timestamp")
+        kept = moves.filter((pl.col(column) != pl.col(column).shift(1)).fill_null(True) | (pl.int_range(pl.len()) == pl.len() - 1))
+        kept = kept.gather_every(max(1, len(kept) // most))
+        line = {"color": LIGHT["threshold"], "width": 1.5, "dash": "dash", "shape": "hv"}
+        fig.add_scatter(x=ms(kept["timestamp"]), y=kept[column].round_sig_figs(4), mode="lines", line=line, name="limit", meta="limit", hovertemplate=f"%{{y:,.4~g}} {unit}<extra>limit</extra>")
+        note = {"xref": "paper", "x": 1, "xanchor": "right", "y": kept[column][-1], "yanchor": "bottom", "showarrow": False}
+        sign = ">" if str(alarm.get("ComparisonOperator")).startswith("Greater") else "<"
+        fig.add_annotation(text=" ".join(filter(None, [_rule(alarm), sign, "limit"])), bgcolor=LIGHT["paper"], opacity=0.9, font={"size": 11, "color": LIGHT["threshold"]}, **note)
+        drawn = True
+    return drawn
+
+# %% ../../nbs/63_alarms.ipynb #3894614a
+def _marks(fig, points: pl.DataFrame, evidence: dict, incidents: pl.DataFrame | None) -> None:
+    """Pages and missed incidents, each sort with its own shape, and its word in the legend and on hovering."""
+    values = points.filter(pl.col("value").is_finite()).sort("timestamp")
+    rows = {"page": [], "false page": [], "missed": []}
+    blind = not evidence.get("labelled", True) and not evidence.get("caught") and incidents is None
+    for page in evidence.get("pages", ()):
+        sort = "page" if page["incident"] or blind else "false page"
+        rows[sort].append((datetime.fromisoformat(page["start"]), page["incident"] or ("nothing is known about incidents" if blind else "no known incident")))
+    if incidents is not None:
+        rows["missed"] = list(incidents.filter(pl.col("label").is_in(evidence.get("missed", []))).select("start", "label").iter_rows())
+    looks = {"page": ("triangle-down", "alarm"), "false page": ("x", "insufficient"), "missed": ("diamond-open", "incident")}
+    for sort, found in rows.items():
+        if found:
+            times = pl.Series([time for time, _ in found]).cast(values["timestamp"].dtype)
+            at = (values["timestamp"].search_sorted(times, side="left") - 1).clip(0, len(values) - 1)
+            shape, role = looks[sort]
+            told = [f"<b>{sort}</b><br>{time:%a %d %b %H:%M} UTC<br>{theme.text(word, 80)}" for time, word in found]
+            marker = {"symbol": shape, "size": 10, "color": LIGHT[role], "line": {"width": 1.5, "color": LIGHT[role]}}
+            named = {"text": [sort] * len(found), "textposition": "top center", "textfont": {"size": 10, "color": LIGHT[role]}} if len(found) <= 6 else {}
+            fig.add_scatter(x=ms(times), y=values["value"].gather(at), mode="markers+text" if named else "markers", marker=marker, name=sort, meta=sort, hovertext=told, hoverinfo="text", **named)
+
+# %% ../../nbs/63_alarms.ipynb #1ef98d92
 @door(points=POINTS, states=STATES, incidents=INCIDENTS)
 def replay(
-    points: pl.DataFrame,  # frame `points`: what the alarm watches, one series (several where it is metric math)
+    points: pl.DataFrame,  # frame `points`: what the alarm watches, one series (several where it is metric math); a column `limit`, lo or hi is drawn too
     states: pl.DataFrame,  # frame `states` of this alarm, as `alarms.replay.replay` gives it
     alarm: dict,  # PutMetricAlarm arguments
     incidents: pl.DataFrame | None = None,  # frame `incidents`
     *,
+    evidence: dict | None = None,  # of a proposal: pages, right or false, and incidents missed are marked
     unit: str = "",  # of the values: ms, %, or a CloudWatch unit
     title: str | None = None,  # a heading; default: none
     labels: dict[str, str] | None = None,  # series to the name to show
     height: int = 300,  # pixels
     most: int = 1200,  # points drawn a series; extremes are always kept
 ):  # a plotly Figure
-    """A metric with an alarm's threshold, a strip with its states, and known incidents. Times are in UTC.
+    """A metric with an alarm's threshold or moving limit, a strip with its states, and known incidents. Times are in UTC.
 
     Raises InputError where `alarm` is no dict, or `points` holds over 12 series.
     """
@@ -58,9 +99,11 @@ def replay(
     _strip(fig, states, window)
     if incidents is not None:
         add_incidents(fig, incidents, window)
-    if alarm.get("Threshold") is not None:
+    if not _limits(fig, points, alarm, unit, most) and alarm.get("Threshold") is not None:
         word = " ".join(filter(None, [_rule(alarm), OPERATORS.get(alarm.get("ComparisonOperator"), "threshold")]))
         add_threshold(fig, alarm["Threshold"], unit=unit, word=word)
+    if evidence is not None:
+        _marks(fig, points, evidence, incidents)
     _axes(fig, unit).update_xaxes(range=[ms(window[0]), ms(window[1])], anchor="y2")
     return fig.update_layout(yaxis={"domain": [0.13, 1]}, yaxis2=_strip_axis())
 
