@@ -211,7 +211,8 @@ def _events(frame: pl.DataFrame, rate: float) -> list[tuple]:
             first, end = _lasts(one, at, lull, most)
             events.append([max(first, events[-1][1]) if events else first, end, at])
             bar.event(one["rarity"][at])
-    return _joined([_told(one, *event, period) for event in events], most // 2)
+    befores = [0, *(event[1] for event in events)]
+    return _joined([_told(one, *event, period, before) for event, before in zip(events, befores)], most // 2)
 
 
 def _joined(events: list[tuple], near: int) -> list[tuple]:
@@ -228,9 +229,13 @@ def _joined(events: list[tuple], near: int) -> list[tuple]:
     return result
 
 
-def _told(one: dict, first: int, end: int, peak: int, period_s: float) -> tuple:
+def _told(one: dict, first: int, end: int, peak: int, period_s: float, after: int = 0) -> tuple:  # after: first row it may reach back to
     view = VIEWS[int(one["view"][peak])]
     off = _off(one, first, slice(first, end))
+    if view == "lasting" and (np.abs(off) <= 1).all():  # no row stands out, but the mean of the last ones does
+        rows = slice(max(peak - Settings().lasting_n + 1, after), end)
+        means = [float(one[c][rows].mean()) for c in ("value", "expected")]
+        return rows.start, end, _kind(one, rows.start, end, peak, view, period_s), one["novelty"][first:end].max(), *means, view
     side = 1 if _off(one, first, slice(peak, peak + 1))[0] >= 0 else -1
     far = first + int((off * side).argmax())  # farthest from what was expected, on the side of the rarest row
     expected = one["expected"][far if one["seasonal"][first] else first]
@@ -287,8 +292,8 @@ def detect(
 
     `kind` is spike or dip (short), season_broken (a usual value at an unusual time), level_shift (3 hours or longer), drift (the
     same, but it crept), variance (it moves more or less than it did) or silence (a steady series stopped). `observed` and
-    `expected` are those of the event's row that is farthest from what was expected, on the side that made it an event;
-    null for silence. `severity` is high where a row lies half the width of all that is remembered from it, medium from a
+    `expected` are those of the event's row that is farthest from what was expected, on the side that made it an event; where
+    no row stands out but what lasted does, they are means over the event's rows; null for silence. `severity` is high where a row lies half the width of all that is remembered from it, medium from a
     tenth on, else low. `detector` names the view that saw it.
     On series where nothing happens `detect` makes `false_rate(sensitivity)` findings a week: 0.5 at 0.5. To keep that for each series, events
     that are not far beyond the bar raise it by a little, and time without any lowers it. To know what is rare, it has to have
