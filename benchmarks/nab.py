@@ -276,22 +276,9 @@ def promises(points: pl.DataFrame) -> list[dict]:
         for sensitivity, kinds in told.items():
             what = f"false findings on clean series, {period_s} s, {weeks} weeks, sensitivity {sensitivity}"
             mean, kinds = float(np.mean(list(kinds.values()))), {k: v for k, v in kinds.items() if k not in FEW}
-            rows.append(row(f"{what}, mean of the kinds", mean, 1.0, "promised", 1.0, "of the promise", "equal"))
+            rows.append(row(f"{what}, mean of the kinds", mean, 1.0, "promised", 1.0, "of the promise", "third"))
             near = sum(2 / 3 <= v <= 4 / 3 for v in kinds.values()) / len(kinds)
             rows.append(row(f"{what}, kinds within a third", near, unit="of the kinds"))
-            for name, pick in (("least", min), ("most", max)):
-                kind = pick(kinds, key=kinds.get)
-                rows.append(
-                    row(
-                        f"{what}, kind with the {name} ({kind})",
-                        kinds[kind],
-                        1.0,
-                        "promised",
-                        None,
-                        "of the promise",
-                        "equal",
-                    )
-                )
     quiet = points.filter(pl.col("series").str.starts_with("artificialNoAnomaly/"))
     got = len(detect(quiet)) / (5 * 2 * false_rate(0.5))
     return [

@@ -7,7 +7,7 @@ __getattr__, __dir__, __all__ = _lazy.attach(
     submodules=[
         "alarms",
         "aws",
-        "analysis", "cli", "csvs",
+        "analysis", "checkup", "cli", "csvs",
         "dashboards",
         "deploy",
         "frames",
