@@ -13,7 +13,7 @@ import polars as pl
 
 from .alarms import composite, paging, replay, review
 from .alarms.expression import children
-from .alarms.rules import check, metrics_of, period_of, series_of
+from .alarms.rules import check, metrics_of, period_of
 from .frames import CATALOG, INCIDENTS, POINTS, STATES, InputError, check as framed, series_key
 from .sources import alarms as source
 from .sources import metrics

@@ -280,7 +280,9 @@ def test_what_logfmt_says_is_compared():
 
 def test_short_hexadecimal_ids_are_one_pattern_whatever_letters_they_begin_with():
     rng = random.Random(3)
-    found, _ = mine(text([f"order {rng.randrange(16**7):07x} paid, ref {rng.randrange(16**9):09x}" for _ in range(3000)]))
+    found, _ = mine(
+        text([f"order {rng.randrange(16**7):07x} paid, ref {rng.randrange(16**9):09x}" for _ in range(3000)])
+    )
     assert found["template"].to_list() == ["order <*> paid, ref <*>"]
 
 

@@ -9,7 +9,7 @@ __all__ = ['fewest_samples', 'Looks', 'Machine']
 from dataclasses import dataclass
 
 import numpy as np
-import polars as pl
+import polars as pl  # noqa: F401 (the examples show tables)
 
 # %% ../../nbs/51_replay_machine.ipynb #9fcec39a
 _OK, _ALARM, _OPEN, _KEEP = 0, 1, 2, 3  # _KEEP: as it was

@@ -57,7 +57,7 @@ def _cron(text: str, first: date, last: date) -> Iterator[datetime]:
         day = date.fromordinal(ordinal)
         fits = day.day in days, bool({day.isoweekday(), day.isoweekday() % 7} & weekdays)
         if day.month in months and (any(fits) if either else all(fits)):
-            yield from (datetime(day.year, day.month, day.day, hour, minute) for hour in sorted(hours) for minute in sorted(minutes))
+            yield from (datetime(day.year, day.month, day.day, hour, minute) for hour in sorted(hours) for minute in sorted(minutes))  # noqa: DTZ001 (local time, its zone comes later)
 
 # %% ../../nbs/51_mutes.ipynb #a7fea579
 _DURATION = re.compile(r"P(?=.)(?:(\d{1,4})W)?(?:(\d{1,4})D)?(?:T(?=.)(?:(\d{1,6})H)?(?:(\d{1,6})M)?)?", re.A)

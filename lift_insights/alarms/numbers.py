@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 import polars as pl
 
 from .levels import Level, level
-from .practices import PRACTICES, Practice
+from .practices import PRACTICES, Practice  # noqa: F401 (the examples take some)
 from .rules import check_alarm
 
 # %% ../../nbs/53_recommend_numbers.ipynb #87873056

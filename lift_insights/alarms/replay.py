@@ -16,9 +16,9 @@ import polars as pl
 from .composite import states as composite_states
 from .datapoints import _TOGETHER, Clock, History, Watched, _bins, _dense, _key, _zone, watched
 from .expression import children
-from .machine import _ALARM, _FURTHER, _OPEN, _STATE_NAMES, Looks, Machine, _held, _outcomes, _Windows, _windows, fewest_samples
-from .paging import PAGES, _counts, judge, pages, tally
-from .rules import TREATMENTS, check_alarm, check_composite, metrics_of, period_of
+from .machine import _ALARM, _FURTHER, _OPEN, _STATE_NAMES, Looks, Machine, _held, _outcomes, _Windows, _windows, fewest_samples  # noqa: F401 (also taken from here)
+from .paging import PAGES, _counts, judge, pages, tally  # noqa: F401 (also taken from here)
+from .rules import TREATMENTS, check_alarm, check_composite, metrics_of, period_of  # noqa: F401 (also taken from here)
 from ..frames import POINTS, STATES, UTC_TIME, InputError, Schema, door
 from ..times import utc
 

@@ -7,7 +7,7 @@ __all__ = ['AGAIN', 'REVIEW', 'behaviour', 'review']
 
 # %% ../../nbs/55_review.ipynb #ec2887dd
 from collections import defaultdict
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta  # noqa: F401 (the example needs UTC)
 
 import numpy as np
 import polars as pl
@@ -18,7 +18,7 @@ from .expression import children, name_of
 from .paging import pages
 from .replay import replay
 from .rules import check, metrics_of, period_of, series_of
-from .symptoms import Behaviour, Emitted, Problem, Seen, behaved, cost, too_short, written
+from .symptoms import Behaviour, Emitted, Problem, Seen, behaved, cost, written
 from ..frames import CATALOG, POINTS, STATES, InputError, Schema, door, parse_series
 from ..sources.alarms import normalise
 

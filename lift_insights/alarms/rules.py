@@ -11,8 +11,8 @@ import re
 from zoneinfo import ZoneInfo
 
 from .arguments import ACTIONS, COMMON, actions_problem, checked, tags_problem, type_problem
-from .expression import Rule, children, parse_rule, rename, render_rule
-from .mutes import check_mute
+from .expression import Rule, children, parse_rule, rename, render_rule  # noqa: F401 (also taken from here)
+from .mutes import check_mute  # noqa: F401 (also taken from here)
 from .queries import EXTENDED, PERCENTILE, STATISTICS, metric_problem, queries_problem
 from ..frames import InputError, series_key
 

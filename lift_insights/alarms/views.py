@@ -17,7 +17,7 @@ import polars as pl
 from .datapoints import _bins, _dense, expected_band
 from .math import Node, parse
 from .replay import _treatment
-from ..frames import InputError, parse_series
+from ..frames import parse_series
 
 # %% ../../nbs/52_tune_views.ipynb #ccbdede1
 FORMS = ("static", "scheduled", "band")  # by how much of it a replay proves

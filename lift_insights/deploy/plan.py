@@ -12,11 +12,11 @@ from collections.abc import Callable
 
 import polars as pl
 
-from ..alarms.rules import check_alarm
+from ..alarms.rules import check_alarm  # noqa: F401 (also taken from here)
 from . import journal as journals
-from .account import MANAGED, Account, DeployError, RateLimit, form, key_of, names, same
+from .account import MANAGED, Account, DeployError, RateLimit, form, key_of, names, same  # noqa: F401 (also taken from here)
 from .changes import OTHERS, Change, compare, superfluous
-from .definition import check_dashboard, check_stack, checked
+from .definition import check_dashboard, check_stack, checked  # noqa: F401 (also taken from here)
 from .differences import differences
 from .environments import Environment, placed
 from .order import in_order

@@ -10,9 +10,9 @@ import json
 import os
 from pathlib import Path
 
-from .cloudformation import cloudformation
+from .cloudformation import cloudformation  # noqa: F401 (also taken from here)
 from .definition import _replaced
-from .terraform import terraform
+from .terraform import terraform  # noqa: F401 (also taken from here)
 from ..frames import InputError
 
 # %% ../../nbs/76_templates.ipynb #720170a1

@@ -106,7 +106,7 @@ def _cron_times(fields, first, last, text):
         day = first + timedelta(days=n)
         fits = day.day in days, (day.weekday() + 1) % 7 in weekdays
         if day.month in months and (any(fits) if "*" not in (text[2], text[4]) else all(fits)):
-            yield from (datetime(day.year, day.month, day.day, hour, minute) for hour in hours for minute in minutes)
+            yield from (datetime(day.year, day.month, day.day, hour, minute) for hour in hours for minute in minutes)  # noqa: DTZ001 (local time, its zone comes later)
 
 # %% ../../nbs/91_sandbox_mutes.ipynb #389ff697
 class Mutes:
