@@ -367,6 +367,18 @@ def test_a_restless_present_widens_by_at_most_two(factor, wider):
 # --- counts
 
 
+@pytest.mark.parametrize(("size", "begin", "end"), [(20, 96, 210), (800, 96, 210), (100, 36, 48)])
+def test_what_the_clock_decides_is_no_rare_event(size, begin, end):
+    rng, day = np.random.default_rng(size), np.arange(288 * 14) % 288
+    open_ = (day >= begin) & (day < end)
+    x = np.where(open_, rng.poisson(size, len(day)), 0.0)
+    frame = forecast(points(x[:-288], 300), 288)
+    assert frame["model"][0] != "counts"
+    told = frame["mean"].to_numpy()
+    assert np.abs(told - x[-288:]).mean() < 0.15 * size * open_.mean()
+    assert told[~open_[:288]].max() < 0.02 * size
+
+
 def test_mostly_zero():
     rare = np.array([0.0, 0, 0, 3, 0, 0, 1, 0])
     assert counts.mostly_zero(rare)

@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 
 from ..frames import FORECASTS, POINTS, InputError, door
-from .counts import forecast_counts, mostly_zero
+from .counts import by_the_clock, forecast_counts, mostly_zero
 from .crossing import _even, _is_number, _is_whole, _named, time_to
 from .forecasters import FORECASTERS, Past, able
 from .rehearsal import choose, middle, rehearse, widths
@@ -37,7 +37,7 @@ def _forecast_one(seconds: np.ndarray, x: np.ndarray, h: int, level: float, mode
     seen, y = ~np.isnan(y), _filled(y)
     if len(y) < 8:
         used, mean, lo, hi = _too_short(y, h)
-    elif model == "counts" or (model == "auto" and mostly_zero(y[seen])):
+    elif model == "counts" or (model == "auto" and mostly_zero(y[seen]) and not by_the_clock(y > 0, seen, day)):
         used, (mean, hi) = ["counts"], forecast_counts(y, seen, h, day, level)
         lo = np.zeros(h)
     else:
@@ -129,7 +129,7 @@ def forecast(
     """The next `horizon` steps of each series: `mean` within `lo` and `hi`, in the units of `value`, and in `model` what was used.
 
     `auto` takes the median of the three models (`a+b+c`) with the least absolute error in rehearsals on the series itself,
-    or `counts` where whole numbers are mostly zero. So `mean` is the middle of what is likely; of `counts`, it is the
+    or `counts` where whole numbers are mostly zero, unless it is the time of day that decides. So `mean` is the middle of what is likely; of `counts`, it is the
     expected number, a fraction, and `hi` a whole number. Intervals are conformal: they hold what would have held `level` of
     the rehearsals' errors. A higher level contains a lower one. Measured one day ahead on public
     series (`benchmarks/forecast.py`), 0.5 holds 57 %, 0.8 holds 83 %, 0.95 holds 95 % and 0.99 holds 98 %; on the days whose values hardly
