@@ -341,3 +341,18 @@ def test_times_as_they_like_have_their_median_step():
     steps = np.diff(crossing._even(seconds))
     usual = np.median(np.diff(seconds))
     assert steps[steps > 0].min() == pytest.approx(usual, abs=1)
+
+
+@pytest.mark.parametrize(("amplitude", "growth"), [(0.3, 0.02), (0.6, 0.01), (0.9, 0.02)])
+def test_a_rhythm_that_grows_with_its_level_crosses_in_time(amplitude, growth):
+    step = np.arange(288 * 51)
+    level = 100 * (1 + growth * step / 288)
+    y = level * (1 + amplitude * np.sin(2 * np.pi * step / 288)) + np.random.default_rng(0).normal(size=len(step))
+    known = y[: 288 * 21]
+    line = known.max() * 1.15
+    crosses = (np.argmax(y >= line) + 1) / 288
+    told = one(known, line, days=30, period_s=300)
+    days = [(told[c] - START) / DAY for c in TIMES]
+    assert days[0] - 0.2 <= crosses <= days[2] + 0.2
+    assert abs(days[1] - crosses) < 1.5
+    assert told["probability"] > 0.95

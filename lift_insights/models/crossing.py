@@ -40,6 +40,26 @@ def _even(seconds: np.ndarray) -> np.ndarray:  # times of the points, ascending;
 def _off(steps: np.ndarray, period: float) -> np.ndarray:  # how far each step is from a whole number of periods, at least one
     return np.abs(steps - np.maximum(np.round(steps / period), 1) * period)
 
+# %% ../../nbs/31_forecast_crossing.ipynb #5debc092
+_LIKELIER = 6.0  # natural logarithm
+
+
+def _misfit(above: np.ndarray, day: int, size: np.ndarray) -> float:  # sum of distances from the median of the time of day, times size
+    total = 0.0
+    for slot in range(day):
+        same = above[slot::day]
+        total += float(np.abs(same - np.median(same[np.isfinite(same)])) @ size[slot::day]) if np.isfinite(same).all() and len(same) else 0.0
+    return total
+
+
+def _relative(above: np.ndarray, levels: np.ndarray, day: int) -> tuple[np.ndarray, bool]:  # above in sizes of the level, where it grows with it
+    size = np.abs(levels)
+    if not ((levels > 0).all() or (levels < 0).all()):
+        return above, False
+    fixed, grown = _misfit(above, day, np.ones(len(above))), _misfit(above / size, day, size)
+    likelier = len(above) * math.log(fixed / grown) if fixed > 0 and grown > 0 else 0.0
+    return (above / size, True) if likelier > _LIKELIER else (above, False)
+
 # %% ../../nbs/31_forecast_crossing.ipynb #6ef3c867
 @dataclass(frozen=True)
 class _Blocks:
@@ -61,7 +81,9 @@ def _blocks(y: np.ndarray, period: float) -> _Blocks:
     if day < 2 or len(middle) < 4 * day:
         return _Blocks(middle, extreme, width * period, 1)
     line = _line(middle) * np.arange(len(middle))
-    return _Blocks(middle - _repeat(middle - line, day), extreme, width * period, day)
+    levels = line + np.median(middle - line)
+    rhythm, grows = _relative(middle - levels, levels, day)
+    return _Blocks(middle - _repeat(rhythm, day) * (np.abs(levels) if grows else 1.0), extreme, width * period, day)
 
 
 def _line(middle: np.ndarray) -> float:  # Sen's slope, a block
@@ -77,7 +99,8 @@ class _State:
     slope: float  # a block
     slope_sd: float
     wander: float  # standard deviation of a step of the random walk, a block
-    above: np.ndarray  # extreme of each block less the level then; with rhythm and bursts
+    above: np.ndarray  # extreme of each block less the level then, with rhythm and bursts; in sizes of that level, if it grows with it
+    grows: bool = False  # does what is above grow with the level
 
 
 def _noise_and_wander(rest: np.ndarray) -> tuple[float, float]:  # variances a and c
@@ -105,7 +128,9 @@ def _state(blocks: _Blocks) -> _State:
         level += max(gain, 1 / (i + 2)) * (value - level)
         smooth[i] = level
     slope_sd = math.sqrt(1.2 * c / n + 12 * a / n**3)
-    return _State(level + slope * (n - 1), math.sqrt(a * gain), slope, slope_sd, math.sqrt(c), blocks.extreme - smooth - slope * at)
+    levels = smooth + slope * at
+    above, grows = _relative(blocks.extreme - levels, levels, blocks.day)
+    return _State(level + slope * (n - 1), math.sqrt(a * gain), slope, slope_sd, math.sqrt(c), above, grows)
 
 # %% ../../nbs/31_forecast_crossing.ipynb #09625cc2
 def _on_top(above: np.ndarray, day: int, slots: np.ndarray, paths: int, rng) -> np.ndarray:  # paths × slots, drawn from the past
@@ -130,7 +155,7 @@ def _first_crossing(state: _State, blocks: _Blocks, threshold: float, steps: int
         future += np.cumsum(rng.normal(0, state.wander, (paths, steps)), axis=1) * np.sqrt(8 / rng.chisquare(8, (paths, 1)))
     if of == "value":
         slots = (len(state.above) - 1 + step) % blocks.day
-        future += _on_top(state.above, blocks.day, slots, paths, rng)
+        future += _on_top(state.above, blocks.day, slots, paths, rng) * (np.abs(future) if state.grows else 1.0)
     beyond = future >= threshold
     return np.where(beyond.any(1), beyond.argmax(1) + 1.0, np.inf)
 
@@ -190,8 +215,9 @@ def time_to(
     nothing: the probability is null. A series without usable values (finite, at most 1e100 in size), or without a threshold in the dict, has no row. Uneven times are moved to even ones, a whole number of
     seconds apart where that fits.
 
-    A local level with drift (Harvey 1989), fitted by its variogram to blocks of hours, with the block's own extremes on top.
-    Assumes that the slope goes on; a launch, a clean-up job or a limit that stops the growth is not in it. Look no further
+    A local level with drift (Harvey 1989), fitted by its variogram to blocks of hours, with the block's own extremes on top, which
+    grow with the level where they did so. Far out in a normal tail the probability is told too high rather than too low.
+    Assumes that the slope goes on, in a straight line; a launch, a clean-up job or a limit that stops the growth is not in it. Look no further
     ahead than a few times the history: beyond, the width is right only if nothing changes.
 
     Raises InputError for a threshold that is no finite number, days outside (0, 730], a level outside (0, 1), another
