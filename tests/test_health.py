@@ -99,8 +99,11 @@ def test_what_the_words_say():
     assert judge({**base, "errors": [0.1] * 4}, normal=False)["score"] == pytest.approx(5)
     assert at_objective["reasons"][0] == {
         "signal": "errors", "share": 1.0, "lost": pytest.approx(50), "observed": pytest.approx(0.01), "usual": None,
-        "objective": 0.01, "note": "worse than its objective",
+        "objective": 0.01, "note": "close to its objective, but of 200 requests only: 0.27% is sure",
     }  # fmt: skip
+    many = {**base, "traffic": [5e5] * 4}
+    notes = [judge({**many, "errors": [e] * 4}, normal=False)["reasons"][0]["note"] for e in (0.006, 0.01, 0.011)]
+    assert notes == ["close to its objective", "close to its objective", "worse than its objective"]
     gone = judge({**base, "traffic": [0.0] * 4})
     assert gone["score"] == 0
     assert gone["reasons"][0]["signal"] == "traffic"
@@ -230,6 +233,22 @@ def test_bad_frames_are_refused():
         score(frame({"errors": [0.1]}).drop("value"))
     with pytest.raises(InputError, match="it is a list"):
         score([1])
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        lambda: score(None),
+        lambda: score(frame({"errors": [0.1]}), objectives=[1]),
+        lambda: score(frame({"errors": [0.1]}), weights=[1]),
+        lambda: signals(points("N", "m", "Average", [1.0], {}), meaning={"N|m||Average": "svc"}),
+        lambda: signals(points("N", "m", "Average", [1.0], {}), meaning={"N|m||Average": ("svc", "nosuch")}),
+        lambda: signals(points("N", "m", "Average", [1.0], {}), meaning={"N|m||Average": ("svc", "errors", "x")}),
+    ],
+)
+def test_what_is_no_frame_objective_or_meaning_is_refused(wrong):
+    with pytest.raises(InputError):
+        wrong()
 
 
 def test_points_are_taken_as_they_come():

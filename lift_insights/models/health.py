@@ -103,7 +103,10 @@ def signals(
     service mean the same, counts are added and the worst of the others counts: hand in one set of dimensions, or requests count twice.
     Raises InputError where no series has a known meaning.
     """
-    known = [(s, *m) for s in points["series"].unique(maintain_order=True) if (m := _meaning(s, meaning or {}))]
+    for series, told in (meaning or {}).items():
+        if not (isinstance(told, tuple | list) and len(told) in (2, 3) and told[1] in (*WEIGHTS, "error_count") and all(isinstance(f, Real) for f in told[2:])):
+            raise InputError(f"meaning needs (service, signal) or (service, signal, factor), signal one of {', '.join((*WEIGHTS, 'error_count'))}; of {series} it is {told!r}")
+    known = [(s, *m) for s in points["series"].drop_nulls().unique(maintain_order=True) if (m := _meaning(s, meaning or {}))]
     if not known:
         raise InputError(f"signals needs a series with a known meaning, such as AWS/Lambda Errors, or meaning=; seen: {', '.join(points['series'].unique(maintain_order=True).head(3)) or 'none'}")
     kinds = pl.DataFrame(known, schema={"series": pl.String, "service": pl.String, "signal": pl.String, "factor": pl.Float64}, orient="row")
@@ -137,7 +140,15 @@ _REASON = pl.Struct({
 _SCORES = {"service": pl.String, "score": pl.Float64, "coverage": pl.Float64, "reasons": pl.List(_REASON)}
 
 
-def _judge(signal: str, observed: float | None, normal: tuple | None, objective: float | None) -> dict:
+def _how_sure(share: float, requests: float) -> str:  # where few requests say little, what nine in ten such intervals hold at least
+    from scipy.special import betaincinv
+
+    failed = min(share, 1.0) * requests
+    least = float(betaincinv(failed, requests - failed + 1, 0.1)) if failed > 0 else 0.0
+    return "" if least >= 0.5 * share else f", but of {requests:,.0f} requests only: {least:.2%} is sure"
+
+
+def _judge(signal: str, observed: float | None, normal: tuple | None, objective: float | None, requests: float | None = None) -> dict:
     usual = normal[0] if normal else None
     reason = {"signal": signal, "share": 0.0, "lost": None, "observed": observed, "usual": usual, "objective": objective, "note": None}
     if observed is None or (usual is None and objective is None):
@@ -145,8 +156,10 @@ def _judge(signal: str, observed: float | None, normal: tuple | None, objective:
     off = _against_normal(signal, observed, *normal) if normal else 0.0
     missed = _against_objective(signal, observed, objective) if objective is not None else 0.0
     bad = max(missed, off / 2) if objective is not None else off
-    than = "objective" if objective is not None and missed >= off / 2 else "usual"
-    return reason | {"lost": bad, "note": f"worse than its {than}" if bad > 0 else "as it should be"}
+    by_objective = objective is not None and missed >= off / 2
+    note = "close to its objective" if by_objective and missed <= 0.5 else f"worse than its {'objective' if by_objective else 'usual'}"
+    note = note if bad > 0 else "as it should be"
+    return reason | {"lost": bad, "note": note if requests is None or bad == 0 else note + _how_sure(observed, requests)}
 
 
 def _total(reasons: list[dict], weights: dict, sayable: bool) -> tuple[float | None, list[dict]]:
@@ -172,9 +185,12 @@ def score(
     """The health of each service, 0 (broken) to 100, with the reasons.
 
     Columns: `service, score, coverage, reasons`. Reasons are a list, worst first, of `signal, share` (of what was lost, adds up to 1), `lost`
-    (points this signal alone would take off 100), `observed` (mean of the judged stretch, of errors weighed by traffic where known), `usual`, `objective, note`. The score is null
+    (points this signal alone would take off 100), `observed` (mean of the judged stretch, of errors weighed by traffic where known), `usual`, `objective, note`. Of few
+    requests little is sure, and less traffic must not score better: the score stays, and the note says of how many requests it is, with the lower end of the
+    share's interval (Clopper and Pearson, nine in ten). From half an objective on a signal begins to cost a little. The score is null
     where a signal that the service had is missing or broke off, or nothing can be said about errors, latency or silence; `coverage` is the
-    share of the weights that is known, falling with missing periods. Objectives: most errors (share), latency (ms), saturation (share), least traffic (requests a
+    share of the weights that is known, falling with missing periods: read it, since what is not published is not held against a service as long as
+    half of the periods are there. If everything stopped at once only `until` can tell: without it the newest row is taken for now. Objectives: most errors (share), latency (ms), saturation (share), least traffic (requests a
     period). Values that are not finite count as missing, twice told periods by their mean. Raises InputError for other signals than
     these four, an objective that is no number above 0, a weight outside [0, 1], weights that are all 0, a `since` or `until` without
     zone, or no time between the two.
@@ -185,6 +201,9 @@ def score(
     since, until = (None if t is None else times.utc(t, name) for name, t in (("since", since), ("until", until)))
     if since is not None and until is not None and since >= until:
         raise InputError(f"until has to be later than since; they are {until} and {since}")
+    if not columns:
+        raise InputError(f"score needs a frame of signals or points; it is a {type(frame).__name__}")
+    _known_signals(objectives)
     if "series" in columns and "service" not in columns:
         frame = _signals_until(frame, until)
     weights = WEIGHTS | _numbers("weights", weights or {}, most=1.0, least=0.0)
@@ -195,6 +214,11 @@ def score(
     return _scores(frame, since, until, common, wanted, weights)
 
 # %% ../../nbs/34_health.ipynb #584593a2
+def _known_signals(objectives) -> None:
+    if not isinstance(objectives, dict | None):
+        raise InputError(f"objectives need a dict of signal, or of service to such a dict; they are {objectives!r}")
+
+
 @door(points=POINTS)
 def _signals_until(points: pl.DataFrame, until: datetime | None) -> pl.DataFrame:
     return signals(points if until is None else points.filter(pl.col("timestamp") < until))
@@ -216,6 +240,8 @@ def _scores(frame: pl.DataFrame, since: datetime | None, until: datetime | None,
 
 # %% ../../nbs/34_health.ipynb #e12915d2
 def _numbers(name: str, given: dict, least: float | None = None, most: float = np.inf) -> dict:
+    if not isinstance(given, dict):
+        raise InputError(f"{name} need a dict of signal to number; they are {given!r}")
     for signal, value in given.items():
         if signal not in WEIGHTS:
             raise InputError(f"{name} is for {', '.join(WEIGHTS)}; it has {signal!r}")
@@ -265,12 +291,18 @@ def _read(held: dict, since: float | None, begin: float, last: float) -> tuple[d
     return observed, normal, present
 
 
+def _in_all(held: dict, begin: float) -> float | None:  # requests of the judged stretch, None where nobody counted them
+    seconds, values = held.get("traffic", (np.empty(0), np.empty(0)))
+    total = float(np.maximum(values[seconds >= begin], 0).sum())
+    return total if total > 0 else None
+
+
 def _score_one(service: str, rows: pl.DataFrame, since: float | None, last: float | None, common: dict, own: dict, weights: dict) -> tuple:
     held = {name: (one["timestamp"].dt.epoch("us").to_numpy() / 1e6, one["value"].to_numpy()) for (name,), one in rows.group_by("signal")}
     begin = since if since is not None else min((s[0] for s, _ in held.values()), default=0.0)
     observed, normal, present = _read(held, since, begin, max(begin, begin if last is None else last))
     goals = common | own
-    reasons = [_judge(name, observed.get(name), normal.get(name), goals.get(name)) for name in WEIGHTS]
+    reasons = [_judge(name, observed.get(name), normal.get(name), goals.get(name), _in_all(held, begin) if name == "errors" else None) for name in WEIGHTS]
     silent = observed.get("traffic") == 0
     missing = (set(held) | set(own)) - set(observed) - ({"errors", "latency"} if silent else set())
     telling = {"errors", "latency"} | ({"traffic"} if silent else set())
