@@ -14,7 +14,7 @@ from scipy.stats import binomtest, false_discovery_control
 
 from benchmarks import patterns as loghub
 from benchmarks.nab import folder
-from lift_insights.frames import InputError
+from lift_insights.frames import UTC_TIME, InputError
 from lift_insights.models import patterns
 from lift_insights.models.patterns import Miner, compare, mine, parameters
 
@@ -331,3 +331,34 @@ def test_pandas_is_answered_in_pandas():
     assert Miner().update(said).tolist() == ids.tolist()
     with pytest.raises(InputError, match="Series of text"):
         mine(pd.Series([1, 2]))
+
+
+def bursts_and_steady(seed, hours=12):
+    """Twenty steady patterns, and ten rare ones that come in bursts of about eight lines."""
+    rng = np.random.default_rng(seed)
+    words = [f"{a}{b} went" for a in "ghijklmnop" for b in ("mm", "nn", "oo")]
+    at, said = [], []
+    for i, word in enumerate(words):
+        if i < 20:
+            times = rng.uniform(0, hours, rng.poisson(50 * hours))
+        else:
+            begun = rng.uniform(0, hours, rng.poisson(0.15 * hours))
+            times = np.repeat(begun, rng.geometric(1 / 8, len(begun))) + 0.001
+        at.append(times[times < hours])
+        said += [word] * len(at[-1])
+    stamps = [START + timedelta(hours=float(t)) for t in np.concatenate(at)]
+    return pl.DataFrame({"timestamp": stamps, "message": said}, schema_overrides={"timestamp": UTC_TIME})
+
+
+def test_rare_bursts_beside_steady_messages_are_no_news():
+    windows = ((START, START + timedelta(hours=6)), (START + timedelta(hours=6), START + timedelta(hours=12)))
+    told = 0
+    for seed in range(8):
+        both = bursts_and_steady(seed)
+        told += (compare(both, both, windows=windows)["severity"] != "low").any()
+    assert told <= 1
+    burst = pl.DataFrame(
+        {"timestamp": [START + timedelta(hours=9)] * 5000, "message": ["gmm went"] * 5000}, schema=both.schema
+    )
+    found = compare(both, pl.concat([both, burst]), windows=windows)
+    assert found.filter(pl.col("severity") != "low").select("series", "kind").rows() == [("gmm went", "more")]

@@ -303,12 +303,23 @@ def _adjusted(p: np.ndarray) -> np.ndarray:  # Benjamini and Hochberg
     return out
 
 
-def _bursts(slices: np.ndarray) -> np.ndarray:  # patterns x slices of the earlier window: how much more than Poisson, at least 1
-    mean = slices.mean(1)
-    enough = slices.sum(1) >= 10
-    own = slices.var(1, ddof=1) / np.where(mean > 0, mean, 1)
-    usual = float(np.median(own[enough])) if enough.any() else 1.0
-    return np.maximum(1.0, np.where(enough, own, usual))
+_ENOUGH = 30  # earlier lines that show how bursty a pattern is; of fewer both windows are asked
+
+
+def _bursts(slices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:  # patterns x windows x slices: how much more than Poisson, at least 1; degrees of freedom
+    squares = (np.diff(slices, axis=2) ** 2).sum(2) / 2  # neighbours: a rhythm that takes hours is no burst
+    usual = (slices.shape[2] - 1) * slices.mean(2)
+    own = slices[:, 0].sum(1) >= _ENOUGH
+    squares, usual = (np.where(own, v[:, 0], v.sum(1)) for v in (squares, usual))
+    told = np.maximum(1.0, np.divide(squares, usual, out=np.ones(len(slices)), where=usual > 0))
+    return told, np.where(own, 1, 2) * (slices.shape[2] - 1) * 2 / 3
+
+
+def _allowed_for(p: np.ndarray, bursts: np.ndarray, degrees: np.ndarray) -> np.ndarray:  # p where how bursty a pattern is was estimated: Student's t for the normal
+    from scipy.special import ndtri, stdtr
+
+    wide = 2 * stdtr(degrees, ndtri(np.maximum(p, 1e-300) / 2))
+    return np.where(bursts > 1, np.maximum(p, wide), p)
 
 # %% ../../nbs/33_patterns.ipynb #e4beb2f4
 @door(before=_MESSAGES, after=_MESSAGES)
@@ -327,7 +338,8 @@ def compare(
     Raises InputError for frames without times or messages, windows without length, or a bad number.
 
     Test: Przyborowski and Wilenski, Biometrika 31 (1940) 313. False discoveries: Benjamini and Hochberg, JRSS B 57 (1995) 289.
-    Dispersion: McCullagh and Nelder, Generalized Linear Models, 6.2.
+    Dispersion: McCullagh and Nelder, Generalized Linear Models, 6.2, from differences of neighbouring twelfths (von Neumann,
+    Annals of Mathematical Statistics 12 (1941) 367). A rhythm of the day is no change: compare the same hours.
     """
     if not (isinstance(false_discoveries, Real) and 0 < false_discoveries < 1 and isinstance(ratio, Real) and ratio >= 1):
         raise InputError(f"false_discoveries needs a share between 0 and 1, ratio at least 1; they are {false_discoveries!r} and {ratio!r}")
@@ -340,7 +352,7 @@ def compare(
     return _findings(told, (c, d), lengths[1] / lengths[0], false_discoveries, ratio)
 
 # %% ../../nbs/33_patterns.ipynb #96101c18
-_SLICES = 12
+_SLICES = 12  # of each window
 
 
 def _span(name: str, frame: pl.DataFrame, window) -> tuple:  # start and end
@@ -362,11 +374,12 @@ def _rates(patterns: pl.DataFrame, both: pl.DataFrame, lengths: list[float]) -> 
     seen = both.group_by("pattern_id").agg(
         before=(pl.col("later") == 0).sum(), after=pl.col("later").sum(),
         start=pl.col("timestamp").filter(pl.col("later") == 1).min(), end=pl.col("timestamp").filter(pl.col("later") == 1).max(),
-        slices=pl.col("slice").filter(pl.col("later") == 0),
+        slices=pl.col("slice") + _SLICES * pl.col("later"),
     ).sort("pattern_id")
-    counts = np.array([np.bincount(s, minlength=_SLICES) for s in seen["slices"].to_list()], float).reshape(-1, _SLICES)
-    bursts = _bursts(counts) if len(counts) else np.ones(0)
+    counts = np.array([np.bincount(s, minlength=2 * _SLICES) for s in seen["slices"].to_list()], float).reshape(-1, 2, _SLICES)
+    bursts, degrees = _bursts(counts)
     p = _rate_p(seen["before"].to_numpy() / bursts, seen["after"].to_numpy() / bursts, lengths[1] / sum(lengths))
+    p = _allowed_for(p, bursts, degrees)
     return seen.with_columns(p=_adjusted(p)).join(patterns.select("pattern_id", "template", "example"), on="pattern_id", maintain_order="left")
 
 
