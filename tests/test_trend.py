@@ -379,3 +379,21 @@ def test_no_correlation_is_beyond_one(seed, rate):
     got = lags(several(counts, np.roll(counts, 5)))
     for name in ("correlation", "surprise_correlation"):
         assert got[name].drop_nulls().abs().le(1).all()
+
+
+def test_bursts_of_errors_that_know_nothing_of_each_other_are_unrelated():
+    sure = 0
+    for seed in range(6):
+        rng = np.random.default_rng(seed)
+        series = []
+        for k in range(4):
+            errors = rng.poisson(0.05, 1500) + np.repeat(rng.random(250) < 0.02, 6) * rng.poisson(5, 1500)
+            series.append(points(errors, name=f"s{k}"))
+        sure += (lags(pl.concat(series))["q"] < 0.05).sum()
+    assert sure <= 2
+
+
+@pytest.mark.parametrize("wrong", [True, float("inf"), -1, "1h"])
+def test_a_lag_is_a_number_of_seconds(wrong):
+    with pytest.raises(InputError, match="max_lag_s"):
+        lags(pl.concat([points([1.0, 2.0]), points([1.0, 2.0], name="b")]), max_lag_s=wrong)

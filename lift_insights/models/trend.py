@@ -446,11 +446,13 @@ def lags(
     at that lag, slopes and seasons taken away), `surprise_correlation` (the same of what neither's own past foretells, which the
     p-value is about), `p` (times the lags tried, at most 1), `q` (adjusted for the number of pairs), `n` (joint periods). On the coarsest
     period among the series. Pairs with fewer than 30 joint periods, or a constant series, have nulls. Raises InputError for
-    fewer than two series or a `max_lag_s` below 0. Neither correlation nor lag is a cause.
+    fewer than two series or a `max_lag_s` below 0. Neither correlation nor lag is a cause. A rhythm that
+    the history is too short to show (a week's, in one week), or a noise that swings with the hour, makes unrelated series look related: read small
+    correlations so.
 
-    Haugh, JASA 71 (1976) 378. Adjustment: Benjamini and Yekutieli, Annals of Statistics 29 (2001) 1165.
+    Haugh, JASA 71 (1976) 378, with a variance that allows for noise that follows the hour and comes in bursts: Newey and West, Econometrica 55 (1987) 703. Adjustment: Benjamini and Yekutieli, Annals of Statistics 29 (2001) 1165.
     """
-    if max_lag_s is not None and not (isinstance(max_lag_s, Real) and max_lag_s >= 0):
+    if max_lag_s is not None and not (isinstance(max_lag_s, Real) and not isinstance(max_lag_s, bool) and 0 <= max_lag_s < np.inf):
         raise InputError(f"max_lag_s needs seconds of at least 0; it is {max_lag_s!r}")
     names, period, table = _aligned(points)
     if len(names) < 2:
@@ -463,6 +465,17 @@ _LAGS = {
     "first": pl.String, "then": pl.String, "lag_s": pl.Float64, "correlation": pl.Float64, "surprise_correlation": pl.Float64,
     "p": pl.Float64, "q": pl.Float64, "n": pl.Int64,
 }
+
+
+def _away(x: np.ndarray, y: np.ndarray, lag: int, reach: int = 24) -> float:  # of ranks, 0 where there is none: how many deviations their product is off
+    product = x[: len(x) - lag] * y[lag:]
+    product = product[product != 0]
+    mean = product.mean() if len(product) else 0.0
+    rest, n = product - mean, max(len(product), 1)
+    reach = min(reach, n // 10)
+    weights = 1 - np.arange(1, reach + 1) / (reach + 1)
+    spread = float(rest @ rest) + 2 * sum(w * float(rest[k:] @ rest[:-k]) for k, w in enumerate(weights, 1))
+    return abs(mean) * n / np.sqrt(max(spread, float(rest @ rest), 1e-12 * n)) if n > 1 else 0.0
 
 
 def _lag_rows(names: list[str], period: float, table: np.ndarray, most: int) -> pl.DataFrame:
@@ -484,7 +497,7 @@ def _lag_rows(names: list[str], period: float, table: np.ndarray, most: int) -> 
             lag, a, b = max(ways, key=lambda way: abs(seen[1][way[0]][0][way[1], way[2]]) * np.sqrt(seen[1][way[0]][1][way[1], way[2]]))
             r, n = (float(m[a, b]) for m in seen[1][lag])
             known = n >= 30
-            p = min(1.0, 2 * float(ndtr(-abs(r) * np.sqrt(n))) * len(ways))
+            p = min(1.0, 2 * float(ndtr(-min(abs(r) * np.sqrt(n), _away(z[1][a], z[1][b], lag)))) * len(ways)) if known else 1.0
             rows.append((names[a], names[b], lag * period, float(seen[0][lag][0][a, b]), r, p, None, int(n)) if known else (names[i], names[j], *[None] * 5, int(n)))
     return _with_q(pl.DataFrame(rows, schema=_LAGS, orient="row"))
 
