@@ -151,7 +151,7 @@ def door(
 ) -> Callable:  # a decorator
     """Check the named frame arguments at the door, and answer in the kind of frame that came in.
 
-    An argument that is None is left alone. Results that are frames, alone or in a tuple, become pandas where any of
+    An argument that is None is left alone where that is its default. Results that are frames, alone or in a tuple, become pandas where any of
     the frames handed in was pandas.
     """
 
@@ -164,7 +164,7 @@ def door(
             pandas = False
             for name, schema in schemas.items():
                 given = bound.arguments.get(name)
-                if given is not None:
+                if given is not None or (name in bound.arguments and signature.parameters[name].default is inspect.Parameter.empty):
                     pandas = pandas or nw.dependencies.is_pandas_dataframe(given)
                     bound.arguments[name] = check(given, schema)
             result = function(*bound.args, **bound.kwargs)
