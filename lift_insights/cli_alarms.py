@@ -99,6 +99,12 @@ def _tune(args) -> None:
     from lift_insights.deploy import definition
 
     period_of(args), length_of(args)
+    if not 0 <= args.false_positive_rate < 1:
+        raise InputError(f"--false-positive-rate needs a share from 0 to below 1; it is {args.false_positive_rate:g}")
+    if not args.out.endswith(".json"):
+        raise InputError(f"--out needs a file ending in .json; it is {args.out}")
+    for file in filter(None, (args.out, args.evidence)):
+        _has_folder(file)
     actions, incidents = notify_of(args), report.read_incidents(args.incidents) if args.incidents else None
     session = session_of(args)
     done = analysis.read_metrics(session, args.namespace, *window_of(args, session.now), period_s=args.period)
@@ -108,6 +114,13 @@ def _tune(args) -> None:
     if args.evidence:
         _written(args.evidence, json.dumps([{"alarm": p.alarm, "evidence": p.evidence} for p in done.proposals], indent=1) + "\n")
     print(f"{path}: {len(done.proposals)} alarms; nothing was written to the account. Next: lift-insights alarms plan {path}")
+
+
+def _has_folder(path: str) -> None:
+    """Raises InputError where a file could not be written, before anything is read and paid for."""
+    folder = Path(path).resolve().parent
+    if not (folder.is_dir() and os.access(folder, os.W_OK)):
+        raise InputError(f"{path} cannot be written: {folder} is no folder that can be written to")
 
 
 def _written(path: str, text: str) -> None:
@@ -134,6 +147,8 @@ def _replay(args) -> None:
     from lift_insights import checkup, report
 
     length_of(args)
+    if args.out:
+        _has_folder(args.out)
     incidents = report.read_incidents(args.incidents) if args.incidents else None
     session = session_of(args)
     alarms = _alarms_of(args, session)
@@ -149,8 +164,10 @@ def _replay(args) -> None:
 
 
 def _line(row: dict) -> str:
+    from lift_insights.alarms.evidence import span
+
     right = "" if row["false_pages"] is None else f", {row['false_pages']} false, {row['caught']} of {row['incidents']} incidents"
-    delay = "" if row["median_delay_s"] is None else f", median delay {row['median_delay_s'] / 60:.3g} min"
+    delay = "" if row["median_delay_s"] is None else f", median delay {span(row['median_delay_s'])}"
     return f"  {row['pages']:>5}  {row['alarm']}: {row['pages_per_week']:.3g} a week, in ALARM {row['in_alarm']:.2%} of the time{right}{delay}"
 
 # %% ../nbs/98_cli_alarms.ipynb #8c28ae79
@@ -217,6 +234,8 @@ def _rollback(args) -> None:
 def _export(args) -> None:
     from lift_insights.deploy import definition, templates
 
+    if args.out:
+        _has_folder(args.out)
     held = definition.read(args.definition) if args.definition and not args.name_prefix else None
     alarms = held.alarms if held else _alarms_of(args, session_of(args))
     boards = held.dashboards if held else {}

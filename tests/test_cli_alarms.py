@@ -5,6 +5,7 @@ import json
 import os
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 from lift_insights.cli import main
@@ -192,3 +193,11 @@ def test_a_malformed_alarm_is_named_with_its_position(capsys, empty, tmp_path):
     assert "position 5" in refused(capsys, empty, "plan", tmp_path / "a.json")
     with pytest.raises(InputError, match="position 5"):
         definition.read(tmp_path / "a.json")
+
+
+def test_a_place_that_cannot_be_written_to_is_found_before_anything_is_read(capsys, account):
+    tune = ["tune", "--namespace", "PayTheory/Lift", *END]
+    assert "cannot be written" in refused(capsys, account, *tune, "--out", "nowhere/a.json")
+    assert "ending in .json" in refused(capsys, account, *tune, "--out", "a.toml")
+    assert "from 0 to below 1" in refused(capsys, account, *tune, "--false-positive-rate", "2")
+    assert not list(account.ledger.frame().filter(pl.col("operation") == "GetMetricData")["operation"])
