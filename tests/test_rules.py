@@ -641,3 +641,27 @@ def test_what_an_alarm_looks_at():
 
 def test_mute_rules_are_checked_here_too():
     assert check_mute(MUTE) is MUTE
+
+
+@pytest.mark.parametrize("period", [10, 30, 120, 900, 7200])
+def test_a_wall_clock_window_takes_five_periods_only(period):
+    walled = SLOW | {"EvaluationWindow": {"WallClockWindow": {}}}
+    assert check_alarm(walled)
+    with pytest.raises(InputError, match="takes a Period of 60, 300, 3600, 86400, 604800 s"):
+        check_alarm(walled | {"Period": period})
+
+
+@pytest.mark.parametrize(
+    "stat", ["PR(:300)", "PR(100:)", "TC(0.005:0.030)", "TM(10%:90%)", "TS(80%:)", "WM(:95%)", "tm99", "IQM", "p99.9"]
+)
+def test_statistics_between_two_bounds(stat):
+    assert check_alarm(SLOW | {"ExtendedStatistic": stat})
+
+
+@pytest.mark.parametrize(
+    "stat",
+    ["PR(...:)", "PR(1.2.3:)", "PR(:)", "PR(300:100)", "TM(90%:10%)", "TM(:150%)", "TC(5:90%)", "PR(10%:)", "p101", ""],
+)
+def test_statistics_that_are_none(stat):
+    with pytest.raises(InputError, match="ExtendedStatistic such as"):
+        check_alarm(SLOW | {"ExtendedStatistic": stat})

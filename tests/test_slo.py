@@ -145,7 +145,8 @@ def slow_rule(total, bad, rules, budget, min_bad, *, hourly=False, step_s=60):
                 at = end if window <= 86_400 or not hourly else end // 60 * 60
                 low = max(0, at - window // step_s)
                 n, k = np.nansum(total[low:at]), np.nansum(bad[low:at])
-                enough = k > ((n * budget) ** 0.5 + (least - 1) ** 0.5) ** 2 if least > 1 else k > 0
+                sure = ((n * budget) ** 0.5 + (least - 1) ** 0.5) ** 2 if rule.severity == "page" else least - 1
+                enough = k > sure if least > 1 else k > 0
                 both &= bool(enough and n > 0 and k / n / budget > rule.burn)
             any_rule |= both
         held.append(any_rule)
@@ -610,3 +611,42 @@ def test_pandas_in_pandas_out():
     pd = pytest.importorskip("pandas")
     found = slo.budget(PAY, points_of([10.0] * 60, [0.0] * 60).to_pandas(), partial=True)
     assert isinstance(found, pd.DataFrame)
+
+
+def test_a_budget_that_is_spent_brings_a_ticket():
+    minutes = 31 * 1440
+    total = np.ones(minutes)
+    bad = (np.arange(minutes) % 333 == 0).astype(float)  # three times what is allowed, one request a minute
+    points = points_of(total, bad)
+    assert slo.budget(PAY, points)["status"][0] == "exhausted"
+    assert (
+        slo.replay(slo.alarms(PAY), points).filter(pl.col("alarm") == "pay burns: ticket")["state"] == "ALARM"
+    ).any()
+
+
+def test_a_budget_on_hardly_any_data_is_unknown():
+    points = points_of(np.ones(31 * 1440), np.zeros(31 * 1440))
+    ends = points.filter(
+        (pl.col("timestamp") < points["timestamp"].min() + timedelta(hours=1))
+        | (pl.col("timestamp") > points["timestamp"].max() - timedelta(hours=1))
+    )
+    assert slo.budget(PAY, points)["status"][0] == "healthy"
+    assert slo.budget(PAY, ends)["status"][0] == "unknown"
+
+
+@pytest.mark.parametrize(
+    "zone", ["America/Asuncion", "Africa/Cairo", "Asia/Beirut", "America/Santiago", "America/Havana", "Europe/Berlin"]
+)
+@pytest.mark.parametrize("by", ["day", "week", "month", "quarter"])
+def test_no_request_is_lost_where_clocks_change_at_midnight(zone, by):
+    stamps = pl.datetime_range(
+        datetime(2023, 1, 1, tzinfo=UTC), datetime(2024, 1, 1, tzinfo=UTC), "1h", eager=True, time_unit="us"
+    )
+    series = [
+        pl.DataFrame({"series": key, "timestamp": stamps, "value": value})
+        for key, value in ((PAY.total[0], 10.0), (PAY.bad[0], 0.0))
+    ]
+    found = slo.compliance(PAY, pl.concat(series), by, tz=zone)
+    assert found["total"].sum() == 10 * len(stamps)
+    assert (found["start"][1:] == found["end"][:-1]).all()
+    assert (found["start"] < found["end"]).all()

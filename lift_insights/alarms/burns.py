@@ -95,6 +95,7 @@ def _alarm_of(objective: Objective, rule: Rule, window_s: int, name: str, min_ba
         n = m = 1
         share = f"{objective.budget:.12g}"
         many = f"((total * {share}) ^ 0.5 + {np.ceil(np.sqrt(min_bad - 1) * 1e4) / 1e4:.5g}) ^ 2" if min_bad > 1 else "0"
+        many = many if rule.severity == "page" else f"{min_bad - 1}"  # a ticket says that the budget goes: it may not wait for more than that
         value, text, threshold = "burn", f"IF(bad > {many}, bad / total / {share}, 0)", rule.burn
     told = f"Part of a burn-rate rule: {_promised(objective)} was spent more than {rule.burn:.6g} times as fast as it lasts, over {_words(window_s)}."
     return check({
@@ -110,12 +111,13 @@ def alarms(
     name_prefix: str = "",  # in front of every alarm's name
     actions: tuple[str, ...] = (),  # ARNs to notify when someone has to be woken
     ticket_actions: tuple[str, ...] = (),  # ARNs to notify when someone has to look tomorrow
-    min_bad: int = 4,  # fewest bad requests in the long window, where next to none are allowed; more where more are
+    min_bad: int = 4,  # fewest bad requests in the long window; before someone is woken more, as far above what is allowed as chance reaches
 ) -> list[dict]:  # PutMetricAlarm arguments of every window, then PutCompositeAlarm arguments, one a severity
     """The burn-rate alarms of an objective: two windows a rule, which only the composite alarms act on.
 
     The composite alarm is in ALARM while any rule of its severity is, long and short window both. The alarms of requests see
-    exactly their window, once a minute, and once an hour above a day; what they miss are datapoints that CloudWatch got too late. The
+    exactly their window, once a minute, and once an hour above a day; what they miss are datapoints that CloudWatch got too late. Where
+    traffic is thin a page needs a higher burn rate than is told: of few requests a few bad ones are chance. A ticket needs `min_bad` only. The
     alarms of slices count bad slices (M of N), take slices without requests for good ones, and know no `min_bad`. Raises InputError for more than ten
     series, series that are not keys, or what CloudWatch would refuse.
     SRE workbook, ch. 5; CloudWatch user guide, "Alarm evaluation window", "Create a composite alarm".

@@ -106,6 +106,8 @@ def _check_promise(one: Objective) -> None:
     need(one.kind in KINDS, f"a kind out of {', '.join(KINDS)}; it is {one.kind!r}")
     targets = {"target": one.target} | ({} if one.slice_target is None else {"slice_target": one.slice_target})
     for field, value in targets.items():
+        if isinstance(value, float) and value < 1 and round(1 - value, 12) == 0:
+            raise InputError(f"{field} of {value!r} leaves no budget to spend; it needs to be further below 1")
         percent = f". {value} % is {value / 100:g}" if _above_zero(value) and 1 < value < 100 else ""
         hint = ". Nothing can promise 100 %: there would be no budget to spend" if value in (1, 100) else percent
         need(_above_zero(value) and value < 1, f"a {field} above 0 and below 1, such as 0.999; it is {value!r}{hint}")

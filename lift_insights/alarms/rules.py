@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 from .arguments import ACTIONS, COMMON, actions_problem, checked, tags_problem, type_problem
 from .expression import Rule, children, parse_rule, rename, render_rule  # noqa: F401 (also taken from here)
 from .mutes import check_mute  # noqa: F401 (also taken from here)
-from .queries import EXTENDED, PERCENTILE, STATISTICS, metric_problem, queries_problem
+from .queries import PERCENTILE, STATISTICS, is_extended, metric_problem, queries_problem
 from ..frames import InputError, series_key
 
 # %% ../../nbs/51_rules.ipynb #301050eb
@@ -52,7 +52,7 @@ def _watched(alarm: dict) -> str | None:
     plain, extended = alarm.get("Statistic"), alarm.get("ExtendedStatistic")
     if (plain is None) == (extended is None):
         return f"needs either Statistic or ExtendedStatistic; it has {'neither' if plain is None else 'both'}"
-    if extended is not None and not EXTENDED.fullmatch(extended):
+    if extended is not None and not is_extended(extended):
         return f"needs an ExtendedStatistic such as p99 or tm90; it is {extended!r:.80}"
     if plain is not None and plain not in STATISTICS:
         return f"needs a Statistic out of {', '.join(STATISTICS)}; it is {plain!r:.80} (percentiles go into ExtendedStatistic)"
@@ -104,6 +104,9 @@ def _treatment(alarm: dict) -> str | None:
     return None
 
 # %% ../../nbs/51_rules.ipynb #93f1065e
+_WALL_CLOCK_S = (60, 300, 3600, 86_400, 604_800)  # user guide, "Alarm evaluation window"
+
+
 def _window(alarm: dict) -> str | None:
     window = alarm.get("EvaluationWindow", {"SlidingWindow": {}})
     if problem := type_problem(window, {"SlidingWindow": "a dict", "WallClockWindow": "a dict"}, "EvaluationWindow"):
@@ -113,6 +116,8 @@ def _window(alarm: dict) -> str | None:
     if window.get("SlidingWindow"):
         return f"has no argument {', '.join(map(str, window['SlidingWindow']))} in SlidingWindow"
     wall = window.get("WallClockWindow", {})
+    if "WallClockWindow" in window and period_of(alarm) not in _WALL_CLOCK_S:
+        return f"has a WallClockWindow, which takes a Period of {', '.join(map(str, _WALL_CLOCK_S))} s; it is {period_of(alarm)}"
     if problem := type_problem(wall, {"Timezone": "text"}, "WallClockWindow"):
         return problem
     zone = wall.get("Timezone", "UTC")

@@ -114,6 +114,7 @@ def budget(
     level: float = 0.9,  # confidence of the interval of `runs_out`
     gap: str = "1h",  # a longer stretch without a datapoint is missing data, and lowers `coverage`
     partial: bool = False,  # take a shorter history: the rest is taken for as busy, and faultless
+    coverage: float = 0.9,  # share of the window, or of the shorter history, that has to be known before anything is called healthy
 ) -> pl.DataFrame:  # one row
     """How the objective stands: `objective, start, end, target, total, bad, attained, allowed, spent, left, burn, runs_out,
     runs_out_lo, runs_out_hi, coverage, status`.
@@ -122,7 +123,7 @@ def budget(
     where the promise is broken), `burn` the burn rate over `recent`. `runs_out` is when the budget is gone at that rate, and lies between
     `runs_out_lo` and `runs_out_hi`; null is never. Failures that leave a rolling window give budget back; that is not counted on.
     `coverage` is the share of the window for which there is data. `status` is healthy, at risk (gone within the window at
-    the present rate), exhausted, or unknown: without requests nothing is known. Raises InputError for a history shorter than the window.
+    the present rate), exhausted, or unknown: without requests, or with too little data to call it anything better than exhausted. Raises InputError for a history shorter than the window.
     """
     table = counts(objective, points)
     first, last, step = _reach(table, objective)
@@ -131,14 +132,16 @@ def budget(
     covered = max(0.0, min(last, stop) - max(first, start)) / objective.window_s
     if covered < 0.999 and not partial:
         raise InputError(f"the budget of {objective.name} is that of {objective.window_days:g} days; the points cover {_days(covered * objective.window_s)} of them. Read more, shorten window_days, or say partial=True")
-    if not 0 < level < 1:
+    if not isinstance(level, int | float) or not 0 < level < 1:
         raise InputError(f"level needs a number between 0 and 1; it is {level!r}")
     (total,), (bad,) = _sums(table, np.array([stop]), objective.window_s)
     edges = stop - now_s + now_s / _BLOCKS * np.arange(1, _BLOCKS + 1)
     row = _standing(objective, stop, covered, total, bad, _sums(table, edges, now_s / _BLOCKS), level)
     about = {"objective": objective.name, "start": datetime.fromtimestamp(start, UTC), "end": datetime.fromtimestamp(stop, UTC), "target": objective.target}
     known = _seen(table, step, times.duration(gap).total_seconds(), np.array([start]), np.array([stop]))[0] / objective.window_s
-    return pl.DataFrame([about | row | {"coverage": known, "status": _status(row, stop + objective.window_s)}], schema=_BUDGET)
+    status = _status(row, stop + objective.window_s)
+    status = "unknown" if status != "exhausted" and known < coverage * (covered if partial else 1.0) else status
+    return pl.DataFrame([about | row | {"coverage": known, "status": status}], schema=_BUDGET)
 
 # %% ../../nbs/54_slo.ipynb #cc003ddc
 _BUDGET = {
@@ -198,15 +201,22 @@ def compliance(
     if by not in _BY:
         raise InputError(f"by needs one of {', '.join(_BY)}; it is {by!r}")
     gap_s, zone, table = times.duration(gap).total_seconds(), _zone(tz), counts(objective, points)
-    local = pl.col("timestamp").dt.convert_time_zone(zone).dt.truncate(_BY[by])
-    rows = table.group_by(local.alias("start")).agg(pl.col("total", "bad").sum()).sort("start")
-    every = pl.DataFrame({"start": pl.datetime_range(rows["start"].min(), rows["start"].max(), _BY[by], time_zone=zone, eager=True)}, schema=rows.select("start").schema)
-    rows = every.join(rows, on="start", how="left", maintain_order="left").with_columns(pl.col("total", "bad").fill_null(0.0), end=pl.col("start").dt.offset_by(_BY[by]))
+    local = pl.col("timestamp").dt.convert_time_zone(zone).dt.replace_time_zone(None).dt.truncate(_BY[by])
+    rows = table.group_by(local.alias("day")).agg(pl.col("total", "bad").sum()).sort("day")
+    days = pl.datetime_range(rows["day"].min(), rows["day"].max(), _BY[by], eager=True)
+    every = pl.DataFrame({"day": days, "end": days.dt.offset_by(_BY[by])}, schema_overrides={"day": rows.schema["day"], "end": rows.schema["day"]})
+    rows = every.join(rows, on="day", how="left", maintain_order="left").with_columns(pl.col("total", "bad").fill_null(0.0), start=_midnight("day", zone), end=_midnight("end", zone))
     edges = [rows[name].dt.epoch("s").to_numpy() for name in ("start", "end")]
     known = _seen(table, _reach(table, objective)[2], gap_s, *edges) / (edges[1] - edges[0])
     return _judged(objective, rows.with_columns(coverage=pl.Series(known)), (edges[1] - edges[0]) / 60, coverage)
 
 # %% ../../nbs/54_slo.ipynb #50d6b201
+def _midnight(name: str, zone: str) -> pl.Expr:
+    """The instant at which a local day begins: an hour later, or half of one, where clocks go forward at midnight."""
+    tries = [(pl.col(name) + pl.duration(minutes=m)).dt.replace_time_zone(zone, ambiguous="earliest", non_existent="null") for m in (0, 30, 60)]
+    return pl.coalesce(tries)
+
+
 def _judged(objective: Objective, rows: pl.DataFrame, minutes: np.ndarray, coverage: float) -> pl.DataFrame:
     share = pl.when(pl.col("total") > 0).then((pl.col("bad") / pl.col("total")).clip(0, 1))
     kept = pl.when(pl.col("failing") <= objective.budget * (1 + 1e-9)).then(pl.lit("met")).otherwise(pl.lit("missed"))
