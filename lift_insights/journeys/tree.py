@@ -185,6 +185,7 @@ def _said(spans: pl.DataFrame) -> list[pl.Expr]:
     told = pl.when(says.str.contains_any(["resend_count", '"retries"'])).then(says)
     paths = ("$.annotations['http.request.resend_count']", "$.aws.retries")
     retries = pl.coalesce(*(told.str.json_path_match(path).cast(pl.Int64, strict=False) for path in paths))
+    cold = cold.fill_null(False) | (pl.col("operation") == "Initialization")
     return [cold.fill_null(False).alias("cold_start"), retries.fill_null(0).alias("retries")]
 
 # %% ../../nbs/40_tree.ipynb #844e1efd
@@ -198,7 +199,7 @@ def tree(
     which was cut out of a circle); `children` counts direct children; `self_ms` is the time in which no child ran, null
     for a span in progress. `skew_ms` is what was added to the start that the span's own clock gave (`start` stays as it
     was); `late` marks a span that outlived a parent which waits for it; `linked` one whose parent is known from a link, and
-    may be in another trace; `cold_start` what the span says; `retries` how often its client tried again inside it;
+    may be in another trace; `cold_start` what the span says, or that it is Lambda's `Initialization` (https://docs.aws.amazon.com/lambda/latest/dg/services-xray.html); `retries` how often its client tried again inside it;
     `attempt` which try it is (2 is the first retry). Rows keep their order; of spans with one id only one is left (the first
     that is finished), so duplicates are `len(spans)` less the rows here.
     """
