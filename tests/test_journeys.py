@@ -620,3 +620,12 @@ def test_online_boutique():
     sums = path.group_by("trace_id").agg(pl.col("self_ms").sum(), pl.col("root_ms").first())
     assert ((sums["self_ms"] - sums["root_ms"]).abs() < 1e-6).all()
     assert len(journeys(spans)) < 50
+
+
+def test_spans_that_tell_no_kind_have_a_map_and_journeys():
+    rows = frame(span("a", None, 0, 10, "shop"), span("b", "a", 1, 5, "stock")).with_columns(
+        kind=pl.lit(None, pl.String)
+    )
+    assert edges(rows).select("client", "server").drop_nulls().rows()[-1] == ("shop", "stock")
+    assert len(journeys(rows)) == 1
+    assert len(critical_path(rows)) == 2

@@ -32,7 +32,7 @@ def _roles(trees: Forest) -> pl.DataFrame:
     """Of every span: parent (row), up (its service), enters, leaf, queued (came through a queue), queue, and its peer."""
     spans, parent = trees.spans, trees.parent
     above = pl.Series("above", np.where(parent < 0, 0, parent), dtype=pl.UInt32)
-    out = pl.concat([spans.select("service", "kind"), _peers(spans)], how="horizontal").with_columns(
+    out = pl.concat([spans.select("service", pl.col("kind").fill_null("internal")), _peers(spans)], how="horizontal").with_columns(
         parent=pl.Series(parent), root=pl.Series(parent < 0), orphan=pl.Series(trees.orphan)
     )
     higher = out.select("service", "kind", "peer", "peer_type")[above] if len(out) else out.select("service", "kind", "peer", "peer_type")
